@@ -1,0 +1,189 @@
+"""Measure the codec on real volumes; one JSON file per row.
+
+    python benchmarks/run.py --data FOLDER [--only NAME] [--device cpu] [--out benchmarks/results]
+
+Each row runs in a process of its own, so that peak memory and warm-up are its own. `table.py` makes tables of them.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy
+import torch
+
+import fieldcodec as fc
+from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.inputs import ConversionOptions, read_input
+from fieldcodec.cli.measure import Measured, encode_and_measure
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One volume with one choice of settings; `source` is relative to the data folder."""
+
+    source: str
+    what: str
+    preset: str = "balanced"
+    conversion: ConversionOptions = field(default_factory=ConversionOptions)
+
+
+_BUNNY = ConversionOptions(resolution=628, half_width=3.0)
+ROWS = {
+    "smoke": Row("vdb/smoke.vdb", "OpenVDB's sample smoke, fog volume"),
+    "sphere": Row("vdb/sphere.vdb", "OpenVDB's sample sphere, level set"),
+    "cloud": Row("vdb/wdas_cloud_sixteenth.vdb", "Disney cloud at 1/16 resolution, fog volume"),
+    "iguana": Row("volumes/iguana.nii.gz", "X-ray CT of an iguana's head, voxels above 0"),
+    "bunny": Row("meshes_scans/bunny_closed.obj.xz", "Stanford Bunny, level set of 628 voxels", conversion=_BUNNY),
+    "bunny-paper": Row(
+        "meshes_scans/bunny_closed.obj.xz", "Stanford Bunny, the paper's hyper-parameters", "paper-bunny", _BUNNY
+    ),
+}
+
+
+class PeakMemory:
+    """Peak resident memory up to the last event of encoding or decoding: what comes after is only measuring."""
+
+    def __init__(self, started: float) -> None:
+        self.bytes = 0
+        self._started, self._said = started, started
+
+    def __call__(self, event: fc.FitEvent) -> None:
+        self.bytes = peak_resident_bytes()
+        now = time.perf_counter()
+        if now - self._said > 60:
+            self._said = now
+            loss = "" if event.loss is None else f", loss {event.loss:.4g}"
+            print(f"  {now - self._started:.0f} s: {event.stage} {event.step}/{event.total}{loss}", flush=True)
+
+
+def peak_resident_bytes() -> int:
+    """Of this process so far; the system counts in bytes on macOS and in KiB elsewhere."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
+    """Encode, decode and compare one row."""
+    source = data / row.source
+    settings = fc.VolumeSettings.preset(row.preset)
+    start = time.perf_counter()
+    volumes = read_input(source, row.conversion)
+    seconds_read = time.perf_counter() - start
+    memory = PeakMemory(start)
+    with TemporaryDirectory() as folder:
+        measured = encode_and_measure(
+            volumes, settings, Path(folder) / "out.fcodec", bytes_source=source.stat().st_size, device=device,
+            on_event=memory,
+        )  # fmt: skip
+    used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    return {
+        "name": name,
+        "what": row.what,
+        "source": row.source,
+        "preset": row.preset,
+        "conversion": dataclasses.asdict(row.conversion),
+        "settings": settings.to_json(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "machine": machine(used),
+        "seconds": {"read": seconds_read, "encode": measured.seconds_encode, "decode": measured.seconds_decode},
+        **speeds(measured),
+        "peak_memory_bytes": memory.bytes,
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if used == "cuda" else None,
+        "report": measured.report.to_json(),
+    }
+
+
+def speeds(measured: Measured) -> dict[str, Any]:
+    """Samples trained and active voxels decoded per second, and how each network was fitted."""
+    fits = [
+        {"grid": grid.name, "network": role, **dataclasses.asdict(fit)}
+        for grid in measured.compressed.grids
+        for role, fit in grid.fits.items()
+    ]
+    seconds = sum(fit["seconds"] for fit in fits)
+    active = sum(grid.active_voxels or 0 for grid in measured.report.grids)
+    return {
+        "fits": fits,
+        "encode_samples_per_second": sum(fit["samples"] for fit in fits) / seconds if seconds else None,
+        "decode_active_voxels_per_second": active / measured.seconds_decode if measured.seconds_decode else None,
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "fieldcodec": fc.__version__,
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name for people."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def commit() -> str | None:
+    """The commit measured, with `-dirty` where the sources were changed; None outside a clone."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        status = ["git", "status", "--porcelain", "--", "src"]
+        changed = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    data = os.environ.get("FIELDCODEC_DATA")
+    parser.add_argument("--data", type=Path, default=data, required=data is None, help="folder of real volumes")
+    parser.add_argument("--only", choices=ROWS, help="run one row in this process")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the JSON files")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.only is None:
+        own = [sys.executable, __file__, "--data", options.data, "--device", options.device, "--out", options.out]
+        codes = [subprocess.run([*map(str, own), "--only", name]).returncode for name in ROWS]
+        return max(codes)
+    print(f"{options.only} ...", flush=True)
+    result = measure(options.only, ROWS[options.only], options.data, options.device)
+    suffix = "-cuda" if result["machine"]["device"] == "cuda" else ""
+    path = options.out / f"{options.only}{suffix}.json"
+    path.write_text(to_json_text(result) + "\n", encoding="utf-8")
+    grid = result["report"]["grids"][0]
+    print(
+        f"{options.only}: {result['report']['bytes']:,} bytes, ratio {grid['ratio']:.1f}, {result['seconds']}, {path}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

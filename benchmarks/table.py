@@ -1,0 +1,201 @@
+"""Write the tables of README.md and docs/results.md from benchmarks/results/*.json.
+
+python benchmarks/table.py            writes them
+python benchmarks/table.py --check    ends with 1 where they are out of date
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+ORDER = ("smoke", "sphere", "cloud", "iguana", "bunny", "bunny-paper")
+NOTHING = "No results are recorded yet; `python benchmarks/run.py --data FOLDER` makes them."
+
+Result = dict[str, Any]
+Column = tuple[str, Callable[[Result], str]]
+
+PAPER_BUNNY = {
+    "volume": "NeuralVDB, Table 2: Bunny", "active": "5,513,993", "resolution": "628 x 621 x 489", "raw": "33.3 MB",
+    "blosc": "15.2 MB", "ours": "248 kB", "ratio": "61.2", "quality": "IoU 0.999, mCD 0.072", "topology": "not exact",
+}  # fmt: skip
+
+
+def load(folder: Path = RESULTS) -> list[Result]:
+    """All results, in the order of the table; CPU before GPU."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return sorted(results, key=lambda result: (_place(result["name"]), result["machine"]["device"]))
+
+
+def _place(name: str) -> int:
+    return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def overview(results: Sequence[Result]) -> str:
+    """The README's table: size and quality, one row per file."""
+    if not results:
+        return NOTHING
+    columns: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
+        ("volume", "volume", _volume),
+        ("active", "active voxels", lambda r: f"{_grid(r)['active_voxels']:,}"),
+        ("resolution", "resolution", lambda r: " x ".join(map(str, _grid(r)["effective_resolution"]))),
+        ("raw", "raw `.vdb`", lambda r: size(_sum(r, "bytes_raw"))),
+        ("blosc", "16-bit + Blosc", lambda r: size(_sum(r, "bytes_vdb16_blosc"))),
+        ("ours", "`.fcodec`", lambda r: f"**{size(r['report']['bytes'])}**"),
+        ("ratio", "ratio", lambda r: f"{_sum(r, 'bytes_vdb16_blosc') / r['report']['bytes']:.1f}"),
+        ("quality", "quality", _quality),
+        ("topology", "topology", _topology),
+        ("seconds", "encode / decode", _seconds),
+    )
+    rows = []
+    for position, result in enumerate(results):
+        rows.append([read(result) for _, _, read in columns])
+        is_last_bunny = position + 1 == len(results) or results[position + 1]["name"] != "bunny-paper"
+        if result["name"] == "bunny-paper" and is_last_bunny:
+            rows.append([PAPER_BUNNY.get(key, "-") for key, _, _ in columns])
+    note = "The ratio is that of the 16-bit + Blosc `.vdb` to ours. RMSE is relative to the range of the values."
+    return "\n".join([_markdown([title for _, title, _ in columns], rows), "", note, "", *machines(results)])
+
+
+def details(results: Sequence[Result]) -> str:
+    """The table of docs/results.md: how it was stored, and how fast."""
+    if not results:
+        return NOTHING
+    columns: tuple[Column, ...] = (
+        ("volume", _volume),
+        ("preset", lambda r: f"`{r['preset']}`"),
+        ("stored as", lambda r: f"`{_grid(r)['method']}`"),
+        ("parameters", lambda r: _count(_sum(r, "parameters"))),
+        ("corrections", lambda r: _count(_sum(r, "corrections"))),
+        ("bits / active voxel", lambda r: _number(_grid(r)["bits_per_active_voxel"])),
+        ("max error", lambda r: _percent(_grid(r)["max_error_relative"])),
+        ("PSNR", lambda r: "-" if _grid(r)["psnr"] is None else f"{_grid(r)['psnr']:.1f} dB"),
+        ("M samples/s", lambda r: _millions(r["encode_samples_per_second"])),
+        ("decode M voxels/s", lambda r: _millions(r["decode_active_voxels_per_second"])),
+        ("peak memory", lambda r: size(r["peak_memory_bytes"])),
+        ("measured", lambda r: f"{r['date']}, {(r['commit'] or 'unknown')[:10]}"),
+    )
+    rows = [[read(result) for _, read in columns] for result in results]
+    tables = [overview(results), "", "## How, and how fast", "", _markdown([title for title, _ in columns], rows)]
+    return "\n".join([*tables, "", "## Where the bytes are", "", _sections(results)])
+
+
+def _sections(results: Sequence[Result]) -> str:
+    names: dict[str, None] = {}
+    for result in results:
+        names |= dict.fromkeys(_grid(result)["sections"])
+    rows = []
+    for result in results:
+        sections = _grid(result)["sections"]
+        rows.append([_volume(result), *(_count(sections.get(name)) for name in names)])
+    return _markdown(["volume", *names], rows)
+
+
+def machines(results: Sequence[Result]) -> list[str]:
+    """A line for each machine."""
+    lines: dict[str, list[str]] = {}
+    for result in results:
+        found = result["machine"]
+        parts = [found["gpu"]] if found["gpu"] else []
+        parts += [f"{found['cpu']}, {found['threads']} threads, {found['memory_bytes'] / 2**30:.0f} GiB"]
+        text = f"{'; '.join(parts)}; Python {found['python']}, torch {found['torch']}"
+        lines.setdefault(text, []).append(_volume(result))
+    return [f"Measured on {text}: {', '.join(names)}." for text, names in lines.items()]
+
+
+def size(value: float | None) -> str:
+    """Bytes with a decimal unit."""
+    if value is None:
+        return "-"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:,.0f} {unit}"
+    return f"{value:.0f} B"
+
+
+def _volume(result: Result) -> str:
+    return result["name"] + (" (GPU)" if result["machine"]["device"] == "cuda" else "")
+
+
+def _grid(result: Result) -> dict[str, Any]:
+    """The grid with the most active voxels."""
+    return max(result["report"]["grids"], key=lambda grid: grid["active_voxels"] or 0)
+
+
+def _sum(result: Result, key: str) -> int:
+    return sum(grid[key] or 0 for grid in result["report"]["grids"])
+
+
+def _quality(result: Result) -> str:
+    grid = _grid(result)
+    if grid["iou"] is not None:
+        return f"IoU {grid['iou']:.4f}, mCD {grid['mcd']:.3f}"
+    return f"RMSE {_percent(grid['rmse_relative'])}"
+
+
+def _topology(result: Result) -> str:
+    differs = _sum(result, "topology_differs")
+    return f"{differs:,} differ" if differs else "identical"
+
+
+def _seconds(result: Result) -> str:
+    seconds = result["seconds"]
+    return f"{seconds['encode']:.0f} s / {seconds['decode']:.1f} s"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:.2g} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _millions(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.3g}"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def with_table(text: str, table: str) -> str:
+    """A page with what stands between the markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def pages(folder: Path = RESULTS) -> dict[Path, str]:
+    """Page -> its text with up-to-date tables."""
+    results = load(folder)
+    tables = {ROOT / "README.md": overview(results), ROOT / "docs" / "results.md": details(results)}
+    return {path: with_table(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a table is out of date")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
+    for path, text in pages().items() if not check else ():
+        path.write_text(text, encoding="utf-8")
+    for path in stale:
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""fieldcodec stores 3D fields very small with neural and hybrid codecs.
+
+A map of the package, in the order in which data flow through it:
+
+    io          files <-> grids: .vdb, .nvdb, dense arrays, meshes
+    grid        the sparse tree: topology, values, transform, metadata
+    fit, nets   grids -> network parameters
+    coding      numbers <-> bytes, exactly
+    container   the .fcodec file
+    volume      the codec of sparse volumes (NeuralVDB)
+    metrics     quality and rate
+    render      pictures
+    cli         the command
+
+The names below are the public interface. They are loaded when first used, so that `import fieldcodec`
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fieldcodec.fit.phases import FitEvent
+    from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+    from fieldcodec.grid.topology import Topology
+    from fieldcodec.grid.transform import GridTransform
+    from fieldcodec.io.volumes import read_volume, read_volumes, write_volumes
+    from fieldcodec.metrics.quality import compare_grids
+    from fieldcodec.volume.codec import encode_volume
+    from fieldcodec.volume.compressed import CompressedVolume
+    from fieldcodec.volume.compressed import open_volume as open
+    from fieldcodec.volume.settings import VolumeSettings
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "CompressedVolume": ("fieldcodec.volume.compressed", "CompressedVolume"),
+    "FitEvent": ("fieldcodec.fit.phases", "FitEvent"),
+    "GridTransform": ("fieldcodec.grid.transform", "GridTransform"),
+    "OpaqueGrid": ("fieldcodec.grid.sparse_grid", "OpaqueGrid"),
+    "SparseGrid": ("fieldcodec.grid.sparse_grid", "SparseGrid"),
+    "Topology": ("fieldcodec.grid.topology", "Topology"),
+    "VolumeFile": ("fieldcodec.grid.sparse_grid", "VolumeFile"),
+    "VolumeSettings": ("fieldcodec.volume.settings", "VolumeSettings"),
+    "compare_grids": ("fieldcodec.metrics.quality", "compare_grids"),
+    "encode_volume": ("fieldcodec.volume.codec", "encode_volume"),
+    "open": ("fieldcodec.volume.compressed", "open_volume"),
+    "read_volume": ("fieldcodec.io.volumes", "read_volume"),
+    "read_volumes": ("fieldcodec.io.volumes", "read_volumes"),
+    "write_volumes": ("fieldcodec.io.volumes", "write_volumes"),
+}
+__all__ = [
+    "CompressedVolume",
+    "FitEvent",
+    "GridTransform",
+    "OpaqueGrid",
+    "SparseGrid",
+    "Topology",
+    "VolumeFile",
+    "VolumeSettings",
+    "compare_grids",
+    "encode_volume",
+    "open",
+    "read_volume",
+    "read_volumes",
+    "write_volumes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'fieldcodec' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

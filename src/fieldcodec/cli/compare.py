@@ -1,0 +1,102 @@
+"""`fieldcodec compare`: how far one volume is from another."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+import fieldcodec as fc
+from fieldcodec.cli.console import ProgressBars, result_json, say
+from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, require_file
+from fieldcodec.cli.options import parse_options
+from fieldcodec.cli.outputs import check_output
+from fieldcodec.cli.pictures import save_picture
+from fieldcodec.errors import ExitCode
+from fieldcodec.grid.sparse_grid import VolumeFile
+from fieldcodec.metrics.files import DifferenceKind, compare_file_metadata, compare_files
+from fieldcodec.metrics.report import EncodeReport, comparison_report
+
+_TOLERATED = frozenset((DifferenceKind.VALUES, DifferenceKind.INACTIVE, DifferenceKind.STORAGE))
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Measure how far the second volume is from the first, grid by grid.
+
+    The exit code is 0 where both have the same grids with the same topology, transform, class and metadata,
+    and 5 otherwise; values may differ, unless a limit is given.
+    """
+
+    first: Positional[Path]
+    """The original: .vdb, .nvdb or .fcodec."""
+    second: Positional[Path]
+    """The copy: .vdb, .nvdb or .fcodec."""
+    max_rmse: float | None = None
+    """Exit code 5 where a grid's root mean square error is above this, in units of its values."""
+    max_error: float | None = None
+    """Exit code 5 where a value's error is above this, in its units."""
+    json: bool = False
+    """Print the comparison for programs."""
+    image: Annotated[Path | None, arg(metavar="PATH")] = None
+    """Also write a PNG of both and the error side by side."""
+    overwrite: bool = False
+    """Replace the image if it exists."""
+
+
+def parse(arguments: Sequence[str]) -> Compare:
+    return parse_options(Compare, arguments)
+
+
+def run(options: Compare) -> ExitCode:
+    for path in (options.first, options.second):
+        require_file(path)
+    if options.image is not None:
+        check_output(options.image, overwrite=options.overwrite)
+    start = time.perf_counter()
+    with ProgressBars() as bars:
+        first, second = _read(options.first, bars), _read(options.second, bars)
+    report = comparison_report(
+        compare_files(first, second),
+        bytes_first=options.first.stat().st_size,
+        bytes_second=options.second.stat().st_size,
+        file_differences=compare_file_metadata(first, second),
+        seconds=time.perf_counter() - start,
+    )
+    if options.image is not None:
+        save_picture(options.image, first, second, overwrite=options.overwrite)
+    failures = _failures(report, options)
+    if options.json:
+        head = {"first": str(options.first), "second": str(options.second), "failures": failures}
+        result_json({**head, **report.to_json()})
+    else:
+        report.to_table(Console())
+    for failure in failures:
+        say(f"fieldcodec: differs: {failure}")
+    return ExitCode.QUALITY if failures else ExitCode.OK
+
+
+def _read(path: Path, bars: ProgressBars) -> VolumeFile:
+    if kind_of(path) == "compressed":
+        return fc.open(path).to_grids(on_event=bars)
+    return read_input(path, ConversionOptions(), bars.share)
+
+
+def _failures(report: EncodeReport, options: Compare) -> list[str]:
+    """Every difference that is more than one of values, and every limit that is passed, in words."""
+    found = [f"file: {item}" for item in report.differences if item.kind not in _TOLERATED]
+    for grid in report.grids:
+        label = f"grid {grid.name!r}"
+        found += [f"{label}: {item}" for item in grid.differences if item.kind not in _TOLERATED]
+        if grid.quality is None:
+            continue
+        limits = (("RMSE", grid.quality.rmse, options.max_rmse), ("error", grid.quality.max_error, options.max_error))
+        for name, value, limit in limits:
+            if limit is not None and value is not None and value > limit:
+                found.append(f"{label}: {name} {value:.6g} is above {limit:g}")
+        if grid.quality.nonfinite_differs and (options.max_rmse is not None or options.max_error is not None):
+            found.append(f"{label}: {grid.quality.nonfinite_differs} values are NaN or infinite on one side only")
+    return found

@@ -1,0 +1,185 @@
+"""`fieldcodec info`: what a file holds, from its heads alone. No torch, nothing is decoded."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional
+
+from fieldcodec.cli.console import result_json
+from fieldcodec.cli.options import parse_options
+from fieldcodec.cli.summaries import grid_summary
+from fieldcodec.container.container import Container, open_container
+from fieldcodec.errors import ExitCode, FormatError, InputError
+from fieldcodec.grid.metadata import Metadata
+from fieldcodec.io.vdb import GridSummary, read_vdb_summary
+from fieldcodec.io.volumes import read_volumes
+from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.volume.sections import GRID_SECTIONS
+
+
+@dataclass(frozen=True)
+class Info:
+    """List the grids of a .fcodec, .vdb or .nvdb file."""
+
+    file: Positional[Path]
+    """The file."""
+    json: bool = False
+    """Print the same for programs."""
+
+
+def parse(arguments: Sequence[str]) -> Info:
+    return parse_options(Info, arguments)
+
+
+def run(options: Info) -> ExitCode:
+    path = options.file
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+    suffix = path.suffix.lower()
+    if suffix == ".vdb":
+        data = _describe_vdb(path)
+    elif suffix == ".nvdb":
+        data = {"format": ".nvdb", "grids": [grid_summary(grid) for grid in read_volumes(path)]}
+    else:  # whatever its name is; the container says plainly when it is none of ours
+        data = _describe_compressed(path)
+    data = {"file": str(path), "bytes": path.stat().st_size, **data}
+    if options.json:
+        result_json(data)
+    else:
+        _print(data, Console())
+    return ExitCode.OK
+
+
+def _describe_vdb(path: Path) -> dict[str, Any]:
+    summary = read_vdb_summary(path)
+    return {
+        "format": ".vdb",
+        "file_version": summary.file_version,
+        "metadata": {entry.name: _plain(entry.value) for entry in summary.metadata},
+        "grids": [_describe_vdb_grid(grid) for grid in summary.grids],
+    }
+
+
+def _describe_vdb_grid(grid: GridSummary) -> dict[str, Any]:
+    """Counts and bounds are OpenVDB's statistics, null where the file has none."""
+    bounds = _statistics_box(grid.metadata)
+    transform = grid.transform
+    return {
+        "name": grid.name,
+        "value_type": grid.value_type.name if grid.value_type else grid.type_name,
+        "grid_class": str(grid.metadata.get("class", "unknown")),
+        "active_voxels": grid.metadata.get("file_voxel_count"),
+        "bounds": bounds,
+        "effective_resolution": _sides(bounds),
+        "save_as_half": grid.save_as_half,
+        "transform": transform.map_type if transform else None,
+        "voxel_size": transform.voxel_size.tolist() if transform and transform.is_linear else None,
+        "bytes": grid.num_bytes,
+        "instance_of": grid.instance_of,
+        "metadata": {entry.name: _plain(entry.value) for entry in grid.metadata},
+    }
+
+
+def _statistics_box(metadata: Metadata) -> list[list[int]] | None:
+    """The box that OpenVDB noted when it wrote the file: smallest and largest index; None for none or an empty one."""
+    corners = [metadata.get(name) for name in ("file_bbox_min", "file_bbox_max")]
+    box = [[int(x) for x in corner] for corner in corners if isinstance(corner, tuple)]
+    return box if len(box) == 2 and all(side > 0 for side in _sides(box) or ()) else None
+
+
+def _sides(bounds: list[list[int]] | None) -> list[int] | None:
+    return [high - low + 1 for low, high in zip(*bounds, strict=True)] if bounds else None
+
+
+def _describe_compressed(path: Path) -> dict[str, Any]:
+    with open_container(path) as opened:
+        meta = opened.meta()
+        try:
+            grids = [_describe_compressed_grid(grid, number, opened) for number, grid in enumerate(meta["grids"])]
+            return {"format": ".fcodec", "kind": meta["kind"], "settings": meta.get("settings", {}), "grids": grids}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{path}: the meta section is not understood: {type(error).__name__}: {error}") from error
+
+
+def _describe_compressed_grid(meta: dict[str, Any], number: int, opened: Container) -> dict[str, Any]:
+    lengths = {name: opened.length(section, number) for name, section in GRID_SECTIONS.items()}
+    sections = {name: length for name, length in lengths.items() if length}
+    opaque = meta.get("opaque")
+    if opaque is not None:
+        head = {"name": meta["name"], "value_type": opaque["type_name"], "grid_class": "unknown", "active_voxels": None}
+        return {**head, "method": "carried unchanged", "bytes": sum(sections.values()), "sections": sections}
+    bounds = meta["bounds"]
+    networks = {role: NetworkSpec.from_json(spec) for role, spec in meta.get("networks", {}).items()}
+    return {
+        "name": meta["name"],
+        "value_type": meta["value_type"],
+        "grid_class": _grid_class(meta["metadata"]),
+        "active_voxels": meta["active_voxels"],
+        "bounds": bounds,
+        "effective_resolution": _sides(bounds),
+        "save_as_half": meta["save_as_half"],
+        "transform": meta["transform"]["map"],
+        "tree": meta["tree"],
+        "method": meta["values"]["method"],
+        "instance_of": meta.get("instance_of"),
+        "parameters": sum(spec.num_parameters for spec in networks.values()),
+        "networks": {role: spec.to_json() for role, spec in networks.items()},
+        "corrections": meta.get("corrections", 0),
+        "gave_up_voxels": meta.get("gave_up", 0),
+        "bytes": sum(sections.values()),
+        "sections": sections,
+        "topology_hash": meta["topology_hash"],
+    }
+
+
+def _grid_class(entries: list[list[str]]) -> str:
+    """From metadata as the meta section has it: [name, type, value's bytes in base64]."""
+    return next(
+        (base64.b64decode(data).decode(errors="replace") for name, _, data in entries if name == "class"), "unknown"
+    )
+
+
+def _plain(value: object) -> object:
+    """A metadata value for JSON; bytes of unknown types as a hexadecimal string."""
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _print(data: dict[str, Any], console: Console) -> None:
+    head = f"{data['file']}: {data['format']}, {data['bytes']:,} bytes, {len(data['grids'])} grids"
+    console.print(head, highlight=False, markup=False, soft_wrap=True)
+    is_compressed = data["format"] == ".fcodec"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("grid", "type", "class"):
+        table.add_column(name)
+    for name in ("active voxels", "resolution", "bytes"):
+        table.add_column(name, justify="right")
+    if is_compressed:
+        table.add_column("stored as")
+        table.add_column("parameters", justify="right")
+    for number, grid in enumerate(data["grids"]):
+        cells = [escape(grid["name"] or f"#{number}"), grid["value_type"], grid["grid_class"]]
+        cells += [_count(grid["active_voxels"]), _resolution(grid), _count(grid.get("bytes"))]
+        if is_compressed:
+            tree = grid.get("tree")
+            cells += [f"{tree} tree, {grid['method']}" if tree else grid["method"], _count(grid.get("parameters"))]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _resolution(grid: dict[str, Any]) -> str:
+    return "x".join(str(side) for side in grid.get("effective_resolution") or ()) or "-"

@@ -1,0 +1,138 @@
+"""Inputs of every kind, by suffix: volumes as they are, dense arrays as fog volumes, meshes as level sets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import fieldcodec as fc
+from fieldcodec.errors import InputError, UnknownGridError, UnsupportedGridError
+from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.io.dense import DENSE_SUFFIXES, read_dense
+from fieldcodec.io.mesh import read_mesh, voxelize
+from fieldcodec.io.mesh.read import MESH_SUFFIXES
+
+VOLUME_SUFFIXES = (".vdb", ".nvdb")
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """How an input that is no sparse volume becomes one."""
+
+    resolution: int = 256
+    """Meshes: voxels along the longest side, band included."""
+    half_width: float = 3.0
+    """Meshes: half the width of the band of active voxels, in voxels."""
+    close_holes: bool = True
+    """Meshes: close holes before the sign is decided."""
+    threshold: float = 0.0
+    """Dense arrays: voxels above this are active."""
+    background: float = 0.0
+    """Dense arrays: value of everything that is not active."""
+    normalize: bool = False
+    """Dense arrays: map values linearly so that the largest is 1."""
+    shape: tuple[int, int, int] | None = None
+    """Raw arrays: number of voxels along x, y and z."""
+    dtype: str | None = None
+    """Raw arrays: numpy's name of the value type, e.g. uint8 or float32."""
+    voxel_size: float | None = None
+    """World length of a voxel; for meshes instead of the resolution."""
+
+
+def kind_of(path: Path) -> str:
+    """`volume`, `mesh`, `dense` or `compressed`, from the suffix.
+
+    Raises:
+        InputError: the suffix is of no known kind.
+    """
+    name = path.name.lower()
+    plain = name.removesuffix(".gz").removesuffix(".xz")
+    if name.endswith(VOLUME_SUFFIXES):
+        return "volume"
+    if name.endswith(".fcodec"):
+        return "compressed"
+    if plain.endswith(MESH_SUFFIXES):
+        return "mesh"
+    if plain.endswith(DENSE_SUFFIXES):
+        return "dense"
+    allowed = ", ".join((*VOLUME_SUFFIXES, *DENSE_SUFFIXES, *MESH_SUFFIXES))
+    raise InputError(f"{path.name}: the suffix is of no known kind of file; allowed are {allowed}, .fcodec")
+
+
+def read_input(
+    path: Path,
+    options: ConversionOptions,
+    on_progress: Callable[[str, float], None] | None = None,
+    *,
+    on_unsupported: Callable[[UnsupportedGridError], None] | None = None,
+) -> VolumeFile:
+    """A volume file, dense array or mesh as grids; `on_unsupported` as in `read_volumes`.
+
+    Raises:
+        InputError: the file is missing, unreadable, a compressed file or of no known kind.
+    """
+    require_file(path)
+    kind = kind_of(path)
+    if kind == "compressed":
+        raise InputError(f"{path} is compressed already; use fieldcodec decode to get the volume back")
+    if kind == "mesh":
+        grid = voxelize(
+            read_mesh(path), resolution=options.resolution, half_width=options.half_width,
+            voxel_size=options.voxel_size, close_holes=options.close_holes, on_progress=on_progress,
+        )  # fmt: skip
+        return VolumeFile((grid,))
+    if kind == "dense":
+        grid = read_dense(
+            path, threshold=options.threshold, background=options.background, shape=options.shape,
+            dtype=options.dtype, voxel_size=options.voxel_size, normalize=options.normalize,
+        )  # fmt: skip
+        return VolumeFile((grid,))
+    return fc.read_volumes(path, on_unsupported=on_unsupported)
+
+
+def require_file(path: Path) -> None:
+    """Say plainly that an input is missing or a folder, before anything else is tried."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+
+
+def select_grids(volumes: VolumeFile, wanted: Sequence[str]) -> VolumeFile:
+    """The grids asked for (see `find_grids`), in file order; all of them where none is asked for."""
+    if not wanted:
+        return volumes
+    return replace(volumes, grids=tuple(volumes.grids[row] for row in find_grids([g.name for g in volumes], wanted)))
+
+
+def find_grids(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Positions of the grids asked for, each by its name (all of that name) or as `#position` from 0.
+
+    Raises:
+        UnknownGridError: no grid has a name; the message lists those there are.
+    """
+    chosen: set[int] = set()
+    for item in wanted:
+        rows = [row for row, name in enumerate(names) if item in (name, f"#{row}")]
+        if not rows:
+            known = ", ".join(f"#{row} {name!r}" for row, name in enumerate(names)) or "none"
+            raise UnknownGridError(f"no grid is called {item!r}; the file has {len(names)} grids: {known}")
+        chosen.update(rows)
+    return sorted(chosen)
+
+
+def split_names(names: str | None) -> tuple[str, ...]:
+    """`a,b` -> ("a", "b")."""
+    return tuple(name.strip() for name in names.split(",")) if names is not None else ()
+
+
+def without_opaque(volumes: VolumeFile) -> tuple[VolumeFile, tuple[str, ...]]:
+    """The file without the grids that can only be carried, and the names of those left out.
+
+    Raises:
+        UnsupportedGridError: nothing is left.
+    """
+    kept = tuple(grid for grid in volumes if isinstance(grid, SparseGrid))
+    dropped = tuple(f"{grid.name!r} ({grid.type_name})" for grid in volumes if isinstance(grid, OpaqueGrid))
+    if not kept:
+        raise UnsupportedGridError(f"no grid is left without those that can only be carried: {', '.join(dropped)}")
+    return replace(volumes, grids=kept), dropped

@@ -1,0 +1,31 @@
+"""From arguments to an options class: the flags are generated from the fields of the dataclass."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+Options = TypeVar("Options")
+
+
+def parse_options(kind: type[Options], arguments: Sequence[str], *, default: Options | None = None) -> Options:
+    """Fill an options class from the command line; help and usage errors end with SystemExit 0 or 2.
+
+    Args:
+        default: values of the fields that the command line does not name.
+    """
+    command = kind.__name__.lower()
+    if default is None:
+        return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments))
+    return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments), default=default)
+
+
+def value_of(arguments: Sequence[str], flag: str) -> str | None:
+    """The value given to a flag, as `--flag value` or `--flag=value`; the last one counts."""
+    found = None
+    for position, argument in enumerate(arguments):
+        if argument == flag and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found

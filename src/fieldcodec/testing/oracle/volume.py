@@ -1,0 +1,138 @@
+"""A whole file."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fieldcodec.errors import FormatError
+from fieldcodec.grid.metadata import Metadata, MetaEntry
+from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.grid.transform import GridTransform
+from fieldcodec.grid.value_type import VALUE_TYPES
+from fieldcodec.testing.oracle.container import WHOLE_FILE, read_sections
+from fieldcodec.testing.oracle.fields import Field, read_subdomains
+from fieldcodec.testing.oracle.networks import check_spec, decode_network
+from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.tree import decode_tree, fingerprint
+from fieldcodec.testing.oracle.values import decode_leaf_values, decode_tile_values
+
+META, OPAQUE = 1, 16
+NETWORKS = {"level1": 4, "level0": 6, "tiles": 13, "values": 15}  # role -> section
+
+
+def decode_volume(data: bytes) -> VolumeFile:
+    """The grids of a `.fcodec` file.
+
+    Raises:
+        FormatError: the file is not what docs/format.md says.
+    """
+    sections = read_sections(data)
+    meta = _json(sections.get((WHOLE_FILE, META), b""))
+    if not isinstance(meta, dict) or meta.get("kind") != "volume" or not isinstance(meta.get("grids"), list):
+        raise FormatError("the file holds no volume")
+    grids: list[SparseGrid | OpaqueGrid] = []
+    for number, description in enumerate(meta["grids"]):
+        own = {id: content for (grid, id), content in sections.items() if grid == number}
+        try:
+            grids.append(_decode_grid(description, own, grids))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise FormatError(f"grid number {number}: {error!r}") from error
+    return VolumeFile(tuple(grids), _metadata(meta.get("metadata", [])))
+
+
+def _json(data: bytes) -> Any:
+    def refuse(name: str) -> NoReturn:
+        raise FormatError(f"META holds {name}")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise FormatError("META holds a key twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(data, parse_constant=refuse, object_pairs_hook=unique)
+    except ValueError as error:
+        raise FormatError(f"META is damaged: {error}") from error
+
+
+def _decode_grid(
+    meta: Any, sections: Mapping[int, bytes], earlier: list[SparseGrid | OpaqueGrid]
+) -> SparseGrid | OpaqueGrid:
+    description = meta.get("opaque", meta)
+    parent = description.get("instance_of")
+    if parent is not None and (type(parent) is not int or not 0 <= parent < len(earlier)):
+        raise FormatError("an instance comes before its tree")
+    tree = None if parent is None else earlier[parent]
+    if "opaque" in meta:
+        if tree is not None and not isinstance(tree, OpaqueGrid):
+            raise FormatError("an instance is of another kind than its tree")
+        payload = Reader(sections.get(OPAQUE, b"")).packed_array("<u1", description["size"]).tobytes()
+        return OpaqueGrid(
+            meta["name"], description["type_name"], payload, description["file_version"],
+            description["save_as_half"], description["block_offset"], tree,
+        )  # fmt: skip
+    if tree is None:
+        return _decode_tree_and_values(meta, sections)
+    if not isinstance(tree, SparseGrid):
+        raise FormatError("an instance is of another kind than its tree")
+    return replace(tree, **_head(meta))
+
+
+def _head(meta: Any) -> dict[str, Any]:
+    """What instances have of their own."""
+    transform = GridTransform(meta["transform"]["map"], _bytes(meta["transform"]["payload"]))
+    half = bool(meta.get("save_as_half", False))
+    return {
+        "name": meta["name"], "transform": transform, "metadata": _metadata(meta["metadata"]), "save_as_half": half
+    }  # fmt: skip
+
+
+def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseGrid:
+    kind = VALUE_TYPES[meta["value_type"]]
+    fields = _fields(meta, sections, kind.channels)
+    topology = decode_tree(sections, meta["nodes"], fields)
+    if fingerprint(topology) != meta["topology_hash"]:
+        raise FormatError("the fingerprint of the tree is wrong")
+    if kind.name == "mask":
+        child = [np.unpackbits(a, axis=1, bitorder="little") for a in (topology.lower_child, topology.upper_child)]
+        state = [np.unpackbits(a, axis=1, bitorder="little") for a in (topology.lower_active, topology.upper_active)]
+        leaves = np.unpackbits(topology.leaf_active, axis=1, bitorder="little").view(bool)[..., None]
+        lower, upper = (s[c == 0].view(bool)[:, None] for s, c in zip(state, child, strict=True))
+        root = topology.root_tile_active[:, None]
+    else:
+        leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"))
+        lower, upper, root = decode_tile_values(sections, meta, topology, kind, fields.get("tiles"))
+    background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
+    return SparseGrid(
+        value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
+        root_tile_values=root, background=background, **_head(meta),
+    )  # fmt: skip
+
+
+def _fields(meta: Any, sections: Mapping[int, bytes], channels: int) -> dict[str, Field]:
+    """The networks of a grid, by role."""
+    fields = {}
+    for role, section in NETWORKS.items():
+        if role in meta["networks"]:
+            spec = check_spec(meta["networks"][role])
+            if spec["outputs"] not in {"level1": (1, 3), "level0": (1,)}.get(role, (channels,)):
+                raise FormatError(f"the network {role} has a wrong number of outputs")
+            network = decode_network(sections.get(section, b""), spec, meta["weights"])
+            fields[role] = Field(network, read_subdomains(meta.get("subdomains")), role in ("level1", "tiles"))
+    return fields
+
+
+def _metadata(data: Any) -> Metadata:
+    return Metadata(tuple(MetaEntry(name, kind, _bytes(payload)) for name, kind, payload in data))
+
+
+def _bytes(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise FormatError("a base64 text is damaged") from error

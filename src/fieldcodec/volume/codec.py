@@ -1,0 +1,66 @@
+"""The codec's front door: grids of a file -> compressed volume."""
+
+from fieldcodec.fit.phases import OnEvent, ignore_event
+from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.volume.compressed import CompressedVolume
+from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
+from fieldcodec.volume.device import choose_device
+from fieldcodec.volume.encode import encode_grid
+from fieldcodec.volume.opaque import compress_opaque
+from fieldcodec.volume.settings import VolumeSettings
+
+
+def encode_volume(
+    source: SparseGrid | VolumeFile,
+    settings: VolumeSettings | None = None,
+    *,
+    device: str | None = None,
+    on_event: OnEvent = ignore_event,
+) -> CompressedVolume:
+    """Compresses a grid, or all grids of a file.
+
+    Args:
+        settings: `VolumeSettings()` where None; see `VolumeSettings.preset`.
+
+    Other arguments:
+        device: "cpu", "cuda", ...; chosen by itself where None.
+        on_event: called with a `FitEvent` now and then.
+
+    Raises:
+        InvalidValuesError: a grid holds NaN or infinite active values and `settings.non_finite` is "refuse".
+    """
+    settings = settings or VolumeSettings()
+    file = VolumeFile((source,)) if isinstance(source, SparseGrid) else source
+    chosen = choose_device(device)
+    grids: list[CompressedGrid] = []
+    for position, grid in enumerate(file.grids):
+        parent = _parent(file, position)
+        if isinstance(grid, OpaqueGrid):
+            grids.append(compress_opaque(grid, parent))
+        elif parent is not None:
+            grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
+        else:
+            grids.append(encode_grid(grid, settings, chosen, on_event))
+    return CompressedVolume(tuple(grids), file.metadata, settings.to_json())
+
+
+def _parent(file: VolumeFile, position: int) -> int | None:
+    """Position of an earlier grid with the very same tree (an instance in OpenVDB's words)."""
+    grid = file.grids[position]
+    for earlier, other in enumerate(file.grids[:position]):
+        if isinstance(grid, OpaqueGrid):
+            shared = grid.instance_of is not None and grid.instance_of is other
+        else:
+            shared = isinstance(other, SparseGrid) and _same_tree(grid, other)
+        if shared:
+            return earlier
+    return None
+
+
+def _same_tree(a: SparseGrid, b: SparseGrid) -> bool:
+    return a.topology is b.topology and a.leaf_values is b.leaf_values
+
+
+def _inherited(parent: CompressedGrid) -> dict[str, object]:
+    """What reports say of an instance: how its tree is stored."""
+    return {"values": parent.meta["values"], "tree": parent.meta["tree"]}

@@ -1,0 +1,159 @@
+"""Fits the four networks of NeuralVDB: level-1 classifier, tile regressor, level-0 classifier, voxel regressor."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from fieldcodec.fit.loop import Loss, binary_cross_entropy, cross_entropy, fit_network, mean_squared_error
+from fieldcodec.fit.phases import FitResult, OnEvent, Phase
+from fieldcodec.fit.samplers import ActiveVoxelSampler, LeafMaskSampler, PointSampler, Sampler
+from fieldcodec.grid import masks
+from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.nets.experts import ExpertNetwork
+from fieldcodec.nets.frozen import FrozenNetwork
+from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.volume.fields import ACTIVE_TILE, CHILD, ExpertField, slot_points
+from fieldcodec.volume.normalise import Normalisation
+from fieldcodec.volume.settings import VolumeSettings
+from fieldcodec.volume.subdomains import Subdomains, decompose
+
+_CHECK_SAMPLES = 1 << 15  # for the report of what rounding the weights costs
+_PLATEAU = 300  # steps without progress after which a fit with a target gives up
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What all fits of one grid share. `settings` are resolved (no zeros left)."""
+
+    grid: SparseGrid
+    settings: VolumeSettings
+    device: torch.device
+    on_event: OnEvent
+
+    def subdomains(self) -> Subdomains:
+        """The decomposition of the grid's active region."""
+        bounds = self.grid.topology.active_bounds
+        assert bounds is not None
+        return decompose(*bounds, self._active_blocks(), self.settings.subdomain_size)
+
+    def voxel_values(self, subdomains: Subdomains, normalisation: Normalisation) -> tuple[ExpertField, FitResult]:
+        """The level-0 regressor (equation 1)."""
+        topology, settings = self.grid.topology, self.settings
+        members = [rows[masks_any(topology.leaf_active[rows])] for rows in subdomains.members(topology.leaf_origins)]
+        sampler = ActiveVoxelSampler(
+            members, subdomains.corners, topology.leaf_origins, topology.leaf_active, self.grid.leaf_values,
+            normalisation.offset, normalisation.scale,
+        )  # fmt: skip
+        target = (settings.target_rmse * normalisation.relative_range) ** 2
+        spec = self._spec(subdomains, settings.value_width, settings.value_depth, self.grid.channels)
+        return self._fit("voxel values", spec, subdomains, sampler, mean_squared_error, target)
+
+    def leaf_masks(self, subdomains: Subdomains) -> tuple[ExpertField, FitResult]:
+        """The level-0 binary classifier."""
+        topology, settings = self.grid.topology, self.settings
+        members = subdomains.members(topology.leaf_origins)
+        sampler = LeafMaskSampler(members, subdomains.corners, topology.leaf_origins, topology.leaf_active)
+        spec = self._spec(subdomains, settings.level0_width, settings.level0_depth, 1)
+        return self._fit("voxel states", spec, subdomains, sampler, binary_cross_entropy, 0.0)
+
+    def slot_classes(self, subdomains: Subdomains) -> tuple[ExpertField, FitResult]:
+        """The level-1 classifier: ternary, or binary where the grid has no active tiles of 8^3."""
+        topology, settings = self.grid.topology, self.settings
+        coarse = subdomains.in_leaf_units()
+        child = masks.unpack(topology.lower_child).reshape(-1)
+        active = masks.unpack(topology.lower_active).reshape(-1) & ~child
+        ternary = bool(active.any())
+        classes = np.where(child, CHILD, active * ACTIVE_TILE) if ternary else child
+        points = slot_points(topology.lower_origins)
+        members = coarse.members(points)
+        sampler = PointSampler(
+            [points[rows] - corner for rows, corner in zip(members, coarse.corners, strict=True)],
+            [classes[rows, None] for rows in members],
+        )
+        spec = self._spec(coarse, settings.level1_width, settings.level1_depth, 3 if ternary else 1)
+        loss = cross_entropy if ternary else binary_cross_entropy
+        return self._fit("tree nodes", spec, coarse, sampler, loss, 0.0)
+
+    def tile_values(self, subdomains: Subdomains, normalisation: Normalisation) -> tuple[ExpertField, FitResult]:
+        """The regressor of active tiles of level 1."""
+        settings = self.settings
+        coarse = subdomains.in_leaf_units()
+        points, values = active_tiles(self.grid)
+        target = normalisation.apply(values)
+        members = coarse.members(points)
+        sampler = PointSampler(
+            [points[rows] - corner for rows, corner in zip(members, coarse.corners, strict=True)],
+            [target[rows] for rows in members],
+        )
+        goal = (settings.target_rmse * normalisation.relative_range) ** 2
+        spec = self._spec(coarse, settings.tile_width, settings.tile_depth, self.grid.channels)
+        return self._fit("tile values", spec, coarse, sampler, mean_squared_error, goal)
+
+    def _active_blocks(self) -> np.ndarray:
+        topology = self.grid.topology
+        leaves = topology.leaf_origins[masks_any(topology.leaf_active)]
+        return np.concatenate([leaves, active_tiles(self.grid)[0] * 8])
+
+    def _spec(self, subdomains: Subdomains, width: int, depth: int, outputs: int) -> NetworkSpec:
+        """The mapping of a narrow network is cut to 2 x width frequencies, which gives Table 2's parameter counts."""
+        settings = self.settings
+        return NetworkSpec(
+            experts=len(subdomains), extent=subdomains.extent, outputs=outputs, width=width, depth=depth,
+            activation=settings.activation, frequency=float(settings.frequency), feature_map=settings.feature_map,
+            fourier_size=min(settings.fourier_size, 2 * width), fourier_scale=float(settings.fourier_scale),
+            hash_levels=settings.hash_levels, hash_log2_table=settings.hash_log2_table,
+            hash_features=settings.hash_features, hash_base=settings.hash_base, hash_finest=settings.hash_finest,
+            seed=settings.seed,
+        )  # fmt: skip
+
+    def _fit(
+        self, what: str, spec: NetworkSpec, subdomains: Subdomains, sampler: Sampler, loss: Loss, target: float
+    ) -> tuple[ExpertField, FitResult]:
+        network = ExpertNetwork(spec).to(self.device)
+        stage = f"{self.grid.name or 'unnamed'}: {what}"
+        result = fit_network(
+            network, sampler, phases_of(self.settings, target), loss,
+            seed=self.settings.seed, stage=stage, on_event=self.on_event,
+        )  # fmt: skip
+        bits = self.settings.weight_bits if self.settings.weights == "quantised" else None
+        frozen = FrozenNetwork.of(network.cpu(), bits)
+        result = replace(result, rounding_loss=_rounding_loss(network, frozen, sampler, loss, self.settings.seed))
+        return ExpertField(subdomains, frozen), result
+
+
+@torch.inference_mode()
+def _rounding_loss(network: ExpertNetwork, frozen: FrozenNetwork, sampler: Sampler, loss: Loss, seed: int) -> float:
+    """Growth of the root of the loss, on samples not trained on, from the fitted to the stored weights."""
+    count = max(1, _CHECK_SAMPLES // network.spec.experts)
+    local, target = (torch.from_numpy(array) for array in sampler.draw(np.random.default_rng(seed + 1), count))
+    fitted, stored = (float(loss(each(local), target)) for each in (network, frozen.module()))
+    return float(np.sqrt(stored / fitted) - 1) if fitted > 0 else 0.0
+
+
+def phases_of(settings: VolumeSettings, target_loss: float) -> list[Phase]:
+    """The schedule: free weights, then, where they are quantised, rounded weights in the loop."""
+    settling = round(settings.epochs * settings.settle) if settings.weights == "quantised" else 0
+    fitting = max(settings.epochs - settling, 1)
+    first = Phase(
+        "fit", fitting, settings.learning_rate, settings.decay, settings.decay_interval, settings.batch_size,
+        settings.sample_interval, target_loss=target_loss * 0.9,
+        plateau_steps=_PLATEAU if settings.target_rmse > 0 else 0,
+    )  # fmt: skip
+    if not settling:
+        return [first]
+    rate = settings.learning_rate * settings.decay ** (fitting / settings.decay_interval)
+    return [
+        first,
+        replace(first, name="settle", steps=settling, learning_rate=rate, weight_bits=settings.weight_bits),
+    ]
+
+
+def masks_any(packed: np.ndarray) -> np.ndarray:
+    """[n, bytes] -> [n] bool: rows with a bit set."""
+    return np.any(packed != 0, axis=-1)
+
+
+def active_tiles(grid: SparseGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Active tiles of level 1: [n, 3] int32 coordinates in leaf units, and their values [n, C]."""
+    return grid.topology.active_lower_tiles(), grid.lower_tile_values[grid.lower_tile_mask()]

@@ -1,0 +1,68 @@
+"""Files of format 1.0 decode to what they held when they were written (see make.py), on every machine and release.
+
+Trees and everything stored exactly bit for bit, values from networks within 1e-4 of their range.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fieldcodec as fc
+from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid
+from fieldcodec.volume.topology_codec import topology_hash
+
+FOLDER = Path(__file__).parent
+TOLERANCE = 1e-4  # of the value range
+EXPECTED = {  # name -> how the values of each grid are stored
+    "level_set_explicit": ["network"],
+    "level_set_neural": ["network"],
+    "level_set_half_weights": ["network"],
+    "fog_hash_relu": ["network"],
+    "fog_two_experts": ["network"],
+    "fog_tiles": ["network"],
+    "vec3s": ["network"],
+    "int32": ["network"],
+    "bool": ["palette"],
+    "mask": ["none"],
+    "several_grids": ["opaque", "palette", "palette", "opaque"],
+}
+
+
+def test_no_golden_file_is_missing_or_forgotten() -> None:
+    assert {path.stem for path in FOLDER.glob("*.fcodec")} == set(EXPECTED)
+    assert {path.stem for path in FOLDER.glob("*.npz")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_golden_file(name: str) -> None:
+    compressed = fc.CompressedVolume.from_bytes((FOLDER / f"{name}.fcodec").read_bytes())
+    assert [grid.method for grid in compressed.grids] == EXPECTED[name]
+    decoded = compressed.to_grids(device="cpu")
+    with np.load(FOLDER / f"{name}.npz") as expected:
+        for number, grid in enumerate(decoded):
+            arrays = {key.split(".", 1)[1]: expected[key] for key in expected.files if key.startswith(f"{number}.")}
+            if isinstance(grid, OpaqueGrid):
+                assert grid.payload == arrays["payload"].tobytes()
+            else:
+                roles = compressed.grids[number].network_specs if compressed.grids[number].instance_of is None else {}
+                _check(grid, arrays, EXPECTED[name][number] == "network", "tiles" in roles)
+
+
+def _check(grid: SparseGrid, expected: dict[str, np.ndarray], regressed: bool, regressed_tiles: bool) -> None:
+    assert topology_hash(grid.topology) == str(expected.pop("fingerprint"))
+    lossy = {
+        "leaf_values": grid.topology.leaf_active_bits & regressed,
+        "lower_tile_values": grid.lower_tile_mask() & regressed_tiles,
+    }
+    assert set(expected) == {"leaf_values", "lower_tile_values", "upper_tile_values", "root_tile_values", "background"}
+    for name, values in expected.items():
+        found = getattr(grid, name)
+        assert (found.dtype, found.shape) == (values.dtype, values.shape)
+        where = lossy.get(name, np.zeros(len(values), bool))
+        assert found[~where].tobytes() == values[~where].tobytes()
+        if where.any():
+            a, b = found[where].astype(np.float64), values[where].astype(np.float64)
+            # an integer may be rounded the other way
+            least = 1.0 if values.dtype.kind in "iu" else 0.0
+            assert np.abs(a - b).max() <= max(TOLERANCE * np.ptp(b), least)
