@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,8 @@ import fieldcodec as fc
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.inputs import ConversionOptions, read_input
 from fieldcodec.cli.measure import Measured, encode_and_measure
+from fieldcodec.io.mesh import read_mesh
+from fieldcodec.volume.quality import Quality
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,19 +40,55 @@ class Row:
     what: str
     preset: str = "balanced"
     conversion: ConversionOptions = field(default_factory=ConversionOptions)
+    quality: Quality = field(default_factory=Quality)
+    mesh: bool = False  # the encoder may code the source mesh itself
 
 
-_BUNNY = ConversionOptions(resolution=628, half_width=3.0)
+_ANY = Quality()  # the preset's
+
+
+def _mesh(source: str, what: str, resolution: int, quality: Quality = _ANY, preset: str = "balanced") -> Row:
+    return Row(source, what, preset, ConversionOptions(resolution=resolution, half_width=3.0), quality)
+
+
+_SMOKE = ("vdb/smoke.vdb", "OpenVDB's sample smoke, fog volume")
+_SPHERE = ("vdb/sphere.vdb", "OpenVDB's sample sphere, level set")
+_CLOUD = ("vdb/wdas_cloud_sixteenth.vdb", "Disney cloud at 1/16 resolution, fog volume")
+_IGUANA = ("volumes/iguana.nii.gz", "X-ray CT of an iguana's head, voxels above 0")
+_BUNNY = ("meshes_scans/bunny_closed.obj.xz", "Stanford Bunny, level set of 628 voxels", 628)
+_DRAGON = "meshes_scans/dragon_vrip.ply.gz"
 ROWS = {
-    "smoke": Row("vdb/smoke.vdb", "OpenVDB's sample smoke, fog volume"),
-    "sphere": Row("vdb/sphere.vdb", "OpenVDB's sample sphere, level set"),
-    "cloud": Row("vdb/wdas_cloud_sixteenth.vdb", "Disney cloud at 1/16 resolution, fog volume"),
-    "iguana": Row("volumes/iguana.nii.gz", "X-ray CT of an iguana's head, voxels above 0"),
-    "bunny": Row("meshes_scans/bunny_closed.obj.xz", "Stanford Bunny, level set of 628 voxels", conversion=_BUNNY),
-    "bunny-paper": Row(
-        "meshes_scans/bunny_closed.obj.xz", "Stanford Bunny, the paper's hyper-parameters", "paper-bunny", _BUNNY
+    # what a newcomer gets
+    "smoke": Row(*_SMOKE),
+    "sphere": Row(*_SPHERE),
+    "cloud": Row(*_CLOUD),
+    "iguana": Row(*_IGUANA),
+    "bunny": _mesh(*_BUNNY),
+    # the quality of the paper's Table 2, for models of its kind
+    "bunny-0.072": _mesh(*_BUNNY, Quality(iou=0.9985, mcd=0.072)),
+    "bunny-0.072-mesh": replace(_mesh(*_BUNNY, Quality(iou=0.9985, mcd=0.072)), mesh=True),
+    "dragon-980": _mesh(_DRAGON, "Stanford Dragon, 980 voxels", 980, Quality(iou=0.996, mcd=0.125)),
+    "armadillo-1519": _mesh(
+        "meshes_scans/armadillo.obj.xz", "Armadillo, 1519 voxels", 1519, Quality(iou=0.998, mcd=0.115)
     ),
-}
+    "lucy-1600": _mesh("meshes_scans/lucy.ply.xz", "Lucy, 1600 voxels", 1600, Quality(iou=0.998, mcd=0.138)),
+    "gears-800": _mesh(
+        "meshes_mechanical/gears.stl.xz", "gears, 800 voxels, at the quality of Crawler", 800,
+        Quality(iou=0.996, mcd=0.174),
+    ),
+    "engine-800": _mesh(
+        "meshes_mechanical/2CylinderEngine.glb", "two-cylinder engine, 800 voxels, at the quality of Crawler", 800,
+        Quality(iou=0.996, mcd=0.174),
+    ),
+    "dragon-2029": _mesh(_DRAGON, "Stanford Dragon, 2029 voxels", 2029, Quality(mcd=0.125)),
+    # the paper's networks: sized by its heuristics, and with its own hyper-parameters
+    "smoke-network": Row(*_SMOKE, "network"),
+    "sphere-network": Row(*_SPHERE, "network"),
+    "cloud-network": Row(*_CLOUD, "network"),
+    "iguana-network": Row(*_IGUANA, "network"),
+    "bunny-network": _mesh(*_BUNNY, preset="network"),
+    "bunny-paper": _mesh(*_BUNNY, preset="paper-bunny"),
+}  # fmt: skip
 
 
 class PeakMemory:
@@ -77,15 +115,15 @@ def peak_resident_bytes() -> int:
 def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
     """Encode, decode and compare one row."""
     source = data / row.source
-    settings = fc.VolumeSettings.preset(row.preset)
+    settings = dataclasses.replace(fc.VolumeSettings.preset(row.preset), quality=row.quality)
     start = time.perf_counter()
     volumes = read_input(source, row.conversion)
     seconds_read = time.perf_counter() - start
     memory = PeakMemory(start)
     with TemporaryDirectory() as folder:
         measured = encode_and_measure(
-            volumes, settings, Path(folder) / "out.fcodec", bytes_source=source.stat().st_size, device=device,
-            on_event=memory,
+            volumes, settings, Path(folder) / "out.fcodec", mesh=read_mesh(source) if row.mesh else None,
+            bytes_source=source.stat().st_size, device=device, on_event=memory,
         )  # fmt: skip
     used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     return {

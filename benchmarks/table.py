@@ -14,7 +14,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-ORDER = ("smoke", "sphere", "cloud", "iguana", "bunny", "bunny-paper")
+ORDER = (
+    "smoke", "sphere", "cloud", "iguana", "bunny", "bunny-0.072", "bunny-0.072-mesh", "dragon-980", "armadillo-1519",
+    "lucy-1600", "gears-800", "engine-800", "dragon-2029", "smoke-network", "sphere-network", "cloud-network",
+    "iguana-network", "bunny-network", "bunny-paper",
+)  # fmt: skip
 NOTHING = "No results are recorded yet; `python benchmarks/run.py --data FOLDER` makes them."
 
 Result = dict[str, Any]

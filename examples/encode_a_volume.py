@@ -14,7 +14,7 @@ from fieldcodec.grid.procedural import PROCEDURALS
 
 def main() -> None:
     grid = PROCEDURALS["smoke"](32, 1)
-    settings = fc.VolumeSettings(target_rmse=0.05, epochs=400)
+    settings = fc.VolumeSettings(quality=fc.Quality(psnr=30))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "smoke.fcodec"
         fc.encode_volume(grid, settings).save(path)

@@ -22,7 +22,7 @@ def octahedron() -> Mesh:
 def main() -> None:
     mesh = read_mesh(sys.argv[1]) if len(sys.argv) > 1 else octahedron()
     grid = voxelize(mesh, resolution=48, half_width=3.0)
-    data = fc.encode_volume(grid, fc.VolumeSettings(epochs=300)).to_bytes()
+    data = fc.encode_volume(grid, fc.VolumeSettings(quality=fc.Quality(mcd=0.1))).to_bytes()
     quality = fc.compare_grids(grid, fc.CompressedVolume.from_bytes(data).to_grids()[0])
     print(f"{grid.topology.num_active_voxels:,} active voxels in {len(data):,} bytes")
     print(f"IoU {quality.iou:.4f}, mCD {quality.mcd:.3f} voxels, topology differs in {quality.topology_differs} voxels")

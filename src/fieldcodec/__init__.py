@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fieldcodec.volume.codec import encode_volume
     from fieldcodec.volume.compressed import CompressedVolume
     from fieldcodec.volume.compressed import open_volume as open
+    from fieldcodec.volume.quality import Quality
     from fieldcodec.volume.settings import VolumeSettings
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _PUBLIC = {
     "SparseGrid": ("fieldcodec.grid.sparse_grid", "SparseGrid"),
     "Topology": ("fieldcodec.grid.topology", "Topology"),
     "VolumeFile": ("fieldcodec.grid.sparse_grid", "VolumeFile"),
+    "Quality": ("fieldcodec.volume.quality", "Quality"),
     "VolumeSettings": ("fieldcodec.volume.settings", "VolumeSettings"),
     "compare_grids": ("fieldcodec.metrics.quality", "compare_grids"),
     "encode_volume": ("fieldcodec.volume.codec", "encode_volume"),
@@ -54,6 +56,7 @@ __all__ = [
     "FitEvent",
     "GridTransform",
     "OpaqueGrid",
+    "Quality",
     "SparseGrid",
     "Topology",
     "VolumeFile",

@@ -16,6 +16,7 @@ from fieldcodec.testing.samples import dense
 TINY = fc.VolumeSettings(
     tree="neural", epochs=30, level1_width=6, level0_width=8, value_width=8, tile_width=6, fourier_size=6,
     fourier_scale=2.0, batch_size=512, level1_depth=1, level0_depth=2, value_depth=2, tile_depth=1, target_rmse=0.0,
+    method="network",
 )  # fmt: skip
 HASH = replace(TINY, feature_map="hash", hash_levels=3, hash_log2_table=6, hash_base=2, hash_finest=8)
 

@@ -34,7 +34,7 @@ from fieldcodec.testing.oracle.node_masks import decode_node_masks
 from fieldcodec.testing.oracle.slot_values import decode_slot_values
 from fieldcodec.testing.oracle.volume import decode_volume
 from fieldcodec.testing.oracle.weights import decode_weights
-from fieldcodec.volume import encode, values_codec
+from fieldcodec.volume import network_encode, values_codec
 from fieldcodec.volume.networks import encode_network
 
 
@@ -66,7 +66,7 @@ def test_the_oracle_shares_no_code_with_the_codec() -> None:
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets grids of a few leaves have networks."""
     monkeypatch.setattr(values_codec, "SMALL_GRID", 16)
-    monkeypatch.setattr(encode, "_FEW_TILES", 16)
+    monkeypatch.setattr(network_encode, "_FEW_TILES", 16)
 
 
 def _both(source: SparseGrid | VolumeFile, settings: fc.VolumeSettings) -> tuple[fc.CompressedVolume, VolumeFile]:

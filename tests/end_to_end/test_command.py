@@ -18,7 +18,7 @@ from fieldcodec import cli
 from fieldcodec.grid.build import grid_of_dense
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid
 
-TINY = ["--epochs", "30", "--value-width", "16", "--device", "cpu"]
+TINY = ["--method", "network", "--epochs", "30", "--value-width", "16", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -289,7 +289,19 @@ def test_full_disk_on_stdout_is_an_error(smoke: Path) -> None:
 def test_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     source = tmp_path / "smoke.vdb"
     assert _run("generate", "smoke", source, "--resolution", 32) == 0
-    command = [sys.executable, "-m", "fieldcodec", "encode", str(source), "--epochs", "1000000", "--target-rmse", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "fieldcodec",
+        "encode",
+        str(source),
+        "--method",
+        "network",
+        "--epochs",
+        "1000000",
+        "--target-rmse",
+        "0",
+    ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a test run may ignore it

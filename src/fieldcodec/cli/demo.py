@@ -41,8 +41,7 @@ class Demo:
 
 
 def parse(arguments: Sequence[str]) -> Demo:
-    # a first look should take a minute, not three: the report says what quality that gives
-    return parse_options(Demo, arguments, default=Demo(settings=VolumeSettings(epochs=1200)))
+    return parse_options(Demo, arguments)
 
 
 def run(options: Demo) -> ExitCode:

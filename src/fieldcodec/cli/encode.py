@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,13 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.inputs import ConversionOptions, read_input, select_grids, split_names, without_opaque
+from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, select_grids, split_names, without_opaque
 from fieldcodec.cli.measure import encode_and_measure
 from fieldcodec.cli.options import parse_options, value_of
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.cli.pictures import save_picture
 from fieldcodec.errors import ExitCode, UsageError
+from fieldcodec.io.mesh import Mesh, read_mesh
 from fieldcodec.volume.settings import PRESETS, VolumeSettings
 
 
@@ -36,6 +38,9 @@ class Encode:
     """Only these grids, by name or position (#0 is the first)."""
     skip_unsupported: Annotated[bool, arg(name="skip-unsupported")] = False
     """Leave out grids that cannot be read, and those that can only be carried uncompressed, such as points."""
+    mesh: Annotated[Path | None, arg(metavar="PATH")] = None
+    """The mesh that the level sets of the input were made from, in world space: coded itself where that is smaller.
+    An input that is a mesh counts as such by itself."""
     device: str = "auto"
     """Where the networks are trained: auto, cpu, cuda, cuda:1, ..."""
     overwrite: bool = False
@@ -75,7 +80,7 @@ def run(options: Encode) -> ExitCode:
             for name in dropped:
                 say(f"fieldcodec: left out the grid {name}")
         measured = encode_and_measure(
-            volumes, options.settings, output, bytes_source=options.input.stat().st_size,
+            volumes, options.settings, output, mesh=_mesh(options), bytes_source=options.input.stat().st_size,
             device=options.device, overwrite=options.overwrite, check=options.check, on_event=bars,
         )  # fmt: skip
     if options.image is not None and measured.decoded is not None:
@@ -89,4 +94,15 @@ def run(options: Encode) -> ExitCode:
     else:
         measured.report.to_table(Console())
         say(f"wrote {output}")
-    return ExitCode.OK
+    missed = [grid.name or "unnamed" for grid in measured.compressed.grids if not grid.goal_met]
+    if missed:
+        say(f"fieldcodec: the quality asked for was not reached for {', '.join(missed)}; the report says what was")
+    return ExitCode.QUALITY if missed else ExitCode.OK
+
+
+def _mesh(options: Encode) -> Mesh | None:
+    """The mesh behind the input, where there is one that can be coded."""
+    path = options.mesh or (options.input if kind_of(options.input) == "mesh" else None)
+    if path is None or (options.mesh is None and find_spec("DracoPy") is None):
+        return None
+    return read_mesh(path)

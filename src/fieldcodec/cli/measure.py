@@ -9,6 +9,7 @@ from pathlib import Path
 import fieldcodec as fc
 from fieldcodec.cli.console import StageEvent
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.io.vdb import write_vdb
 from fieldcodec.metrics.files import GridComparison, compare_file_metadata, compare_files
 from fieldcodec.metrics.quality import effective_resolution
@@ -37,6 +38,7 @@ def encode_and_measure(
     settings: VolumeSettings,
     output: Path,
     *,
+    mesh: Mesh | None = None,
     bytes_source: int | None = None,
     device: str | None = None,
     overwrite: bool = False,
@@ -51,7 +53,7 @@ def encode_and_measure(
     """
     clock = GridClock(on_event)
     start = time.perf_counter()
-    compressed = fc.encode_volume(volumes, settings, device=device, on_event=clock)
+    compressed = fc.encode_volume(volumes, settings, mesh=mesh, device=device, on_event=clock)
     seconds_encode = time.perf_counter() - start
     compressed.save(output, overwrite=overwrite)
     decoded, seconds_decode, comparisons = None, None, None
@@ -128,6 +130,7 @@ def _grid_report(
         seconds_encode=seconds_encode,
         seconds_decode=seconds_decode,
         sections={name: len(data) for name, data in info.sections.items()},
+        choices=tuple(choice.to_json() for choice in info.choices),
         quality=quality,
         differences=comparison.differences if comparison else (),
     )
@@ -137,13 +140,17 @@ def method_of(info: CompressedGrid) -> str:
     """How a grid is stored, in a few words: the form of the tree, and where the values of voxels are."""
     if info.is_opaque:
         return "carried unchanged"
+    if info.lattice is not None:
+        return str(info.lattice) if info.lattice.mesh else f"lattice {info.lattice}"
     if info.method != "network":
         return "lossless" if info.tree == "explicit" else "[Hash,5,NN(4),3] lossless values"
     return "[Hash,5,NN(4),NN(3)]" if info.tree == "neural" else "[Hash,5,4,NN(3)]"
 
 
 def multiply_adds_per_voxel(info: CompressedGrid) -> int | None:
-    """Of the networks asked for a voxel of a leaf: its value, and its active state where a classifier tells it."""
+    """Of a voxel of a leaf: for its value, and for its active state where a classifier tells it."""
+    if info.lattice is not None:
+        return info.lattice.multiply_adds
     specs = info.network_specs
     asked = [specs[role].multiply_adds for role in ("values", "level0") if role in specs]
     return sum(asked) if asked else None

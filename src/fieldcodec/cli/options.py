@@ -15,9 +15,10 @@ def parse_options(kind: type[Options], arguments: Sequence[str], *, default: Opt
         default: values of the fields that the command line does not name.
     """
     command = kind.__name__.lower()
+    config = (tyro.conf.OmitArgPrefixes,)  # options of nested classes stand beside the others
     if default is None:
-        return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments))
-    return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments), default=default)
+        return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments), config=config)
+    return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments), default=default, config=config)
 
 
 def value_of(arguments: Sequence[str], flag: str) -> str | None:

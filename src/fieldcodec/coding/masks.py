@@ -61,7 +61,7 @@ def encode_leaf_masks(
         coder = rc.encoder()
         return rc.finished(coder, code(coder, rc.empty_buffer(), *group))
 
-    streams = map_threads(encode, _groups(leaf_origins, group_leaves), threads)
+    streams = map_threads(encode, leaf_groups(leaf_origins, group_leaves), threads)
     writer = ByteWriter()
     writer.byte(0 if hints is None else _HINTED)
     writer.varint(len(masks))
@@ -86,7 +86,7 @@ def decode_leaf_masks(
         raise reader.error(f"they are of {count} leaves, but the tree has {len(leaf_origins)}")
     if flags == _HINTED and hints is None:
         raise reader.error("they need a classifier's hints, but there are none")
-    groups = _groups(leaf_origins, max(1, reader.varint(MAX_GROUP_LEAVES)))
+    groups = leaf_groups(leaf_origins, max(1, reader.varint(MAX_GROUP_LEAVES)))
     streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
     reader.end()
     masks = np.zeros((count, 64), np.uint8)
@@ -124,7 +124,7 @@ def _group_coder(
     return code
 
 
-def _groups(leaf_origins: np.ndarray, group_leaves: int) -> list[tuple[int, int]]:
+def leaf_groups(leaf_origins: np.ndarray, group_leaves: int) -> list[tuple[int, int]]:
     """Ranges of leaves: each ends where a lower node ends, the first time it has `group_leaves` leaves."""
     lower = np.asarray(leaf_origins) & ~127
     ends = np.append(np.flatnonzero(np.any(lower[1:] != lower[:-1], axis=1)) + 1, len(lower))

@@ -38,6 +38,9 @@ class SectionId(IntEnum):
     VOXEL_VALUES = 14  # active voxels, stored exactly
     VOXEL_NETWORK = 15  # regressor of active voxels
     OPAQUE_GRID = 16  # a grid carried byte for byte
+    LATTICE = 17  # spline coefficients of active voxels' values
+    VOXEL_RESIDUALS = 18  # what a lattice leaves open, voxel by voxel
+    MESH = 19  # the surface of a level set as a coded mesh
 
 
 class SectionFlag(IntFlag):

@@ -1,31 +1,55 @@
 """Compiled kernels of the samplers."""
 
-import numba
 import numpy as np
 
+from fieldcodec.coding.jit import kernel
 
-@numba.njit(cache=True, nogil=True)
-def nth_active(active: np.ndarray, leaves: np.ndarray, ranks: np.ndarray) -> np.ndarray:  # pragma: no cover - compiled
-    """Slot of the active voxel of rank `ranks[i]` in leaf `leaves[i]`."""
-    slots = np.empty(len(leaves), np.int64)
-    for i in range(len(leaves)):
-        remaining = ranks[i]
-        slot = 0
-        for byte in range(64):
-            bits = active[leaves[i], byte]
-            count = 0
-            value = bits
-            while value:
-                value &= value - np.uint8(1)
-                count += 1
+RANK_BITS = 8  # ranks that share an entry of a guide differ in this many low bits
+
+
+def rank_guide(ends: np.ndarray) -> np.ndarray:
+    """[ranks / 256] int64: where the search for a rank may begin. `ends` [n]: cumulative counts of active voxels."""
+    return np.searchsorted(ends, np.arange(0, ends[-1], 1 << RANK_BITS), side="right")
+
+
+@kernel
+def _count(word: np.uint64) -> np.int64:  # pragma: no cover - compiled
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@kernel
+def find_active(
+    words: np.ndarray, rows: np.ndarray, ends: np.ndarray, guide: np.ndarray, ranks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover - compiled
+    """Leaves and slots [m] int64 of the active voxels of these ranks among all of the leaves `rows` [n].
+
+    `words` [leaves, 8] uint64 are the masks, bit i of word w being slot 64 w + i; `ends` and `guide` as in
+    `rank_guide`.
+    """
+    leaves, slots = np.empty(len(ranks), np.int64), np.empty(len(ranks), np.int64)
+    for i in range(len(ranks)):
+        rank = ranks[i]
+        which = guide[rank >> RANK_BITS]
+        while ends[which] <= rank:
+            which += 1
+        leaf = rows[which]
+        remaining = rank - (ends[which - 1] if which else 0)
+        index = 0
+        while True:
+            count = _count(words[leaf, index])
             if remaining < count:
-                for bit in range(8):
-                    if bits >> np.uint8(bit) & 1:
-                        if remaining == 0:
-                            slot = byte * 8 + bit
-                            break
-                        remaining -= 1
                 break
             remaining -= count
-        slots[i] = slot
-    return slots
+            index += 1
+        word, shift = words[leaf, index], np.int64(0)
+        for width in (32, 16, 8, 4, 2, 1):  # halves the stretch that holds the bit
+            count = _count(word & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)))
+            if remaining >= count:
+                remaining -= count
+                word >>= np.uint64(width)
+                shift += width
+        leaves[i], slots[i] = leaf, index * 64 + shift
+    return leaves, slots

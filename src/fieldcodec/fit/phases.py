@@ -1,27 +1,38 @@
 """The schedule of a fit as data, and the events it reports."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training steps with one rule.
-
-    The learning rate of step i is `learning_rate * decay ** (i / decay_interval)` (NeuralVDB, Appendix E).
-    """
+    """A stretch of training steps with one rule."""
 
     name: str
     steps: int  # one step is one batch; the paper calls it an epoch
     learning_rate: float
     decay: float = 1.0
     decay_interval: int = 100
+    fade: float = 0.0  # the part of the learning rate that is gone at the end of the phase, taken off evenly
+    share: float = 0.0  # > 0: no more steps than this times those made before the phase
     batch_size: int = 1 << 16  # samples of one expert in one step
     sample_interval: int = 1  # samples are drawn for this many steps at once and split into batches
-    weight_bits: int = 0  # > 0: weights are rounded in the loop, as they will be stored
+    weight_bits: int = 0  # > 0: parameters are rounded in the loop, as they will be stored
+    rounding_tolerance: float = 0.0  # > 0: rounded to fewer bits while the loss grows by no more than this part
+    rounding_limit: float = 0.0  # > 0: a loss below this may grow up to it instead, however much or little that is
     target_loss: float = 0.0  # stop when the smoothed loss is below
     plateau_steps: int = 0  # > 0: stop when the smoothed loss has not fallen by `plateau_gain` over this many steps
     plateau_gain: float = 0.02
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, the first being 0: NeuralVDB's (Appendix E), faded."""
+        faded = 1 - self.fade * step / self.steps
+        return self.learning_rate * self.decay ** (step / self.decay_interval) * faded
+
+    def after(self, made: int) -> "Phase":
+        """The phase as it is run after `made` steps."""
+        return replace(self, steps=min(self.steps, math.ceil(self.share * made))) if self.share else self
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class FitResult:
     samples: int
     loss: float
     seconds: float
+    free_loss: float
+    """On samples that were not trained on, summed over experts, before parameters were rounded."""
     rounding_loss: float = 0.0
     """By what part the root of the loss grows when the weights are rounded to what is stored."""
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from fieldcodec.fit.kernels import nth_active
+from fieldcodec.fit.kernels import find_active, rank_guide
 from fieldcodec.shapes import LeafMasks, LeafOrigins, LocalSamples, Rows, TargetSamples
 
 
@@ -35,20 +35,19 @@ class ActiveVoxelSampler:
         leaf_active: LeafMasks, leaf_values: np.ndarray, offset: np.ndarray, scale: np.ndarray,
     ) -> None:  # fmt: skip
         self._leaves, self._corners = expert_leaves, np.asarray(expert_corners, np.int64)
-        self._origins, self._active, self._values = leaf_origins, leaf_active, leaf_values
+        self._origins, self._values = leaf_origins, leaf_values
+        self._words = np.ascontiguousarray(leaf_active).view("<u8").astype(np.uint64, copy=False)
         self._offset, self._scale = offset.astype(np.float64), scale.astype(np.float64)
         counts = np.bitwise_count(leaf_active).sum(axis=1, dtype=np.int64)
         self._ends = [np.cumsum(counts[rows]) for rows in expert_leaves]
+        self._guides = [rank_guide(ends) for ends in self._ends]
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[LocalSamples, TargetSamples]:
         experts = len(self._leaves)
         local = np.empty((experts, count, 3), np.float32)
         target = np.empty((experts, count, self._values.shape[-1]), np.float32)
-        for expert, (rows, ends) in enumerate(zip(self._leaves, self._ends, strict=True)):
-            ranks = rng.integers(0, ends[-1], count)
-            which = np.searchsorted(ends, ranks, side="right")
-            leaves = rows[which]
-            slots = nth_active(self._active, leaves, ranks - np.where(which > 0, ends[which - 1], 0))
+        for expert, (rows, ends, guide) in enumerate(zip(self._leaves, self._ends, self._guides, strict=True)):
+            leaves, slots = find_active(self._words, rows, ends, guide, rng.integers(0, ends[-1], count))
             local[expert] = _positions(self._origins, leaves, slots, self._corners[expert])
             target[expert] = (self._values[leaves, slots] - self._offset) / self._scale
         return local, target

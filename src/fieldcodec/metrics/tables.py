@@ -28,6 +28,7 @@ def print_tables(console: Console, head: str, grids: Sequence[_Row], file_differ
     for title, columns in (("Size", _SIZE), ("Quality", _QUALITY), ("Model", _MODEL)):
         _print_table(console, title, columns, grids)
     _print_sections(console, grids)
+    _print_choices(console, grids)
     lines = [f"file, {escape(str(item))}" for item in file_differences]
     for grid in grids:
         lines += [f"{escape(label(grid))}, {escape(str(item))}" for item in getattr(grid, "differences", ())]
@@ -124,6 +125,22 @@ def _print_table(console: Console, title: str, columns: Sequence[Column], grids:
             rows.append(column)
     for row in zip(*rows, strict=True):
         table.add_row(*row)
+    console.print()
+    console.print(table, width=min(console.width, _WIDTH))
+
+
+def _print_choices(console: Console, grids: Sequence[Any]) -> None:
+    """Lattices tried on a sample of leaves; the first was taken."""
+    if not any(grid.choices for grid in grids):
+        return
+    table = _new_table("Tried on a sample")
+    table.add_column("lattices")
+    for heading in ("step", "bytes", "RMSE"):
+        table.add_column(heading, justify="right")
+    for grid in grids:
+        for position, choice in enumerate(grid.choices):
+            cells = [f"{choice['step']:.4g}", f"{choice['sample_bytes']:,}", f"{choice['rmse']:.4g}"]
+            table.add_row(escape(label(grid)) if not position else "", escape(str(choice["lattices"])), *cells)
     console.print()
     console.print(table, width=min(console.width, _WIDTH))
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fieldcodec.nets.fourier import FourierFeatures
 from fieldcodec.nets.hash_grid import HashGrid, HashLevels
+from fieldcodec.nets.rounding import BIAS_BITS, round_to_steps
 from fieldcodec.nets.spec import NetworkSpec
 
 
@@ -29,15 +30,12 @@ def hash_levels(spec: NetworkSpec) -> HashLevels:
     return HashLevels.of(spec.hash_levels, spec.hash_log2_table, spec.hash_base, spec.hash_finest, spec.extent)
 
 
-def round_to_grid(weight: Float[Tensor, "experts *rest"], bits: int) -> Float[Tensor, "experts *rest"]:
-    """Weights [experts, ...] rounded to `bits` bits per expert, passing gradients straight through."""
-    peak = weight.detach().flatten(1).abs().amax(dim=1).clamp_min(1e-12)
-    step = (peak / (2 ** (bits - 1) - 1)).reshape(-1, *[1] * (weight.dim() - 1))
-    return weight + ((weight / step).round() * step - weight).detach()
-
-
 class ExpertNetwork(nn.Module):
-    """K networks of one architecture. `weight_bits` > 0 trains with rounded weights in the loop."""
+    """K networks of one architecture.
+
+    With `steps`, [K] for each tensor of `stored`, all parameters are rounded to multiples of them wherever the
+    network is evaluated, and gradients pass straight through.
+    """
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -45,7 +43,7 @@ class ExpertNetwork(nn.Module):
         self.features = feature_map(spec)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        self.weight_bits = 0
+        self.steps: list[Tensor] | None = None
         for inputs, outputs in spec.layer_sizes:
             self.weights.append(nn.Parameter(torch.empty(spec.experts, inputs, outputs)))
             self.biases.append(nn.Parameter(torch.zeros(spec.experts, 1, outputs)))
@@ -61,6 +59,17 @@ class ExpertNetwork(nn.Module):
                 bound = math.sqrt(1 / inputs)
             weight.data.uniform_(-bound, bound, generator=generator)
 
+    @property
+    def stored(self) -> list[Tensor]:
+        """The parameters that a file holds, in its order: weight and bias of each layer, then the hash table."""
+        layers = [tensor for pair in zip(self.weights, self.biases, strict=True) for tensor in pair]
+        return [*layers, self.features.table] if isinstance(self.features, HashGrid) else layers
+
+    def stored_bits(self, weight_bits: int) -> list[int]:
+        """Bits that each tensor of `stored` has where weights have `weight_bits`: biases are few and get more."""
+        layers = [weight_bits, BIAS_BITS] * len(self.weights)
+        return [*layers, weight_bits] if isinstance(self.features, HashGrid) else layers
+
     def activate(self, z: Tensor) -> Tensor:
         if self.spec.activation == "sin":
             return torch.sin(self.spec.frequency * z)
@@ -68,11 +77,14 @@ class ExpertNetwork(nn.Module):
 
     def forward(self, local: Float[Tensor, "experts points 3"]) -> Float[Tensor, "experts points outputs"]:
         """local: [K, n, 3] float voxel coordinates from each expert's corner -> [K, n, outputs]."""
-        hidden = self.features(local)
+        parameters: list[Tensor] = self.stored
+        if self.steps is not None:
+            parameters = [round_to_steps(*pair) for pair in zip(parameters, self.steps, strict=True)]
+        is_hash = isinstance(self.features, HashGrid)
+        hidden = self.features(local, parameters[-1]) if is_hash else self.features(local)
         last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if self.weight_bits:
-                weight = round_to_grid(weight, self.weight_bits)
+        for layer in range(last + 1):
+            weight, bias = parameters[2 * layer : 2 * layer + 2]
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
                 hidden = self.activate(hidden)
@@ -83,4 +95,6 @@ class ExpertNetwork(nn.Module):
         single = ExpertNetwork(replace(self.spec, experts=1))
         for mine, theirs in zip(single.parameters(), self.parameters(), strict=True):
             mine.data = theirs.data[index : index + 1].clone()
+        if self.steps is not None:
+            single.steps = [steps[index : index + 1] for steps in self.steps]
         return single.requires_grad_(False).eval().to(self.weights[0].device)

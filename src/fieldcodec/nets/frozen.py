@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fieldcodec.nets.experts import ExpertNetwork
+from fieldcodec.nets.rounding import BIAS_BITS, LARGEST
 from fieldcodec.nets.spec import NetworkSpec
 
-BIAS_BITS = 12
 _HALF_CLASSIFIER_BITS = 9  # integers made of 16-bit weights for exact evaluation
 
 
@@ -31,6 +31,13 @@ class IntegerTensor:
         safe = np.where(scales > 0, scales, 1).astype(np.float64)
         return IntegerTensor(np.rint(flat / safe[:, None]).astype(np.int32).reshape(real.shape), scales)
 
+    @staticmethod
+    def multiples(real: np.ndarray, scales: np.ndarray) -> "IntegerTensor":
+        """Rounds [K, ...] reals to multiples of `scales` [K] float32."""
+        shaped = scales.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
+        values = np.clip(np.rint(real.astype(np.float64) / shaped), -LARGEST, LARGEST)
+        return IntegerTensor(values.astype(np.int32), scales)
+
     def real(self) -> np.ndarray:
         """[K, ...] float64."""
         return self.values * self.scales.astype(np.float64).reshape(-1, *[1] * (self.values.ndim - 1))
@@ -49,16 +56,17 @@ class FrozenNetwork:
 
     @staticmethod
     def of(network: ExpertNetwork, weight_bits: int | None) -> "FrozenNetwork":
-        """Freezes a module: `weight_bits` bits a weight, or halves where it is None."""
+        """Freezes a module: multiples of its steps; without steps `weight_bits` bits a weight; halves for None."""
         tensors: list[IntegerTensor | np.ndarray] = []
-        reals = []
-        for weight, bias in zip(network.weights, network.biases, strict=True):
-            reals += [(weight, weight_bits), (bias.squeeze(1), BIAS_BITS)]
-        if network.spec.table_shape:
-            reals.append((network.features.table, weight_bits))
-        for parameter, bits in reals:
-            array = parameter.detach().float().cpu().numpy()
-            tensors.append(array.astype(np.float16) if weight_bits is None else IntegerTensor.of(array, bits or 0))
+        shapes = FrozenNetwork.shapes(network.spec)
+        for index, (parameter, shape) in enumerate(zip(network.stored, shapes, strict=True)):
+            array = parameter.detach().float().cpu().numpy().reshape(shape)
+            if weight_bits is None:
+                tensors.append(array.astype(np.float16))
+            elif network.steps is None:
+                tensors.append(IntegerTensor.of(array, network.stored_bits(weight_bits)[index]))
+            else:
+                tensors.append(IntegerTensor.multiples(array, network.steps[index].float().cpu().numpy()))
         return FrozenNetwork(network.spec, tuple(tensors))
 
     @staticmethod

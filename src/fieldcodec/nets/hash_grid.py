@@ -41,27 +41,32 @@ class HashGrid(nn.Module):
 
     def __init__(self, experts: int, levels: HashLevels, features: int) -> None:
         super().__init__()
+        self.corners: Tensor
         self.levels, self.features = levels, features
         self.num_features = len(levels.steps) * features
         table = torch.empty(experts, len(levels.steps) * levels.table_size, features)
         self.table = nn.Parameter(nn.init.uniform_(table, -1e-2, 1e-2))
+        corners = torch.tensor([[bits >> 2 & 1, bits >> 1 & 1, bits & 1] for bits in range(8)])
+        self.register_buffer("corners", corners, persistent=False)
 
-    def forward(self, local: Float[Tensor, "experts points 3"]) -> Float[Tensor, "experts points features"]:
+    def forward(
+        self, local: Float[Tensor, "experts points 3"], table: Float[Tensor, "experts rows entries"]
+    ) -> Float[Tensor, "experts points features"]:
+        """`table` is the parameter of that name, rounded or not."""
         outputs = []
         for level, step in enumerate(self.levels.steps.tolist()):
             position = local * (step / 2.0**POSITION_BITS)
             corner = position.floor()
             fraction = position - corner
-            outputs.append(self._interpolate(level, corner.long(), fraction))
+            outputs.append(self._interpolate(table, level, corner.long(), fraction))
         return torch.cat(outputs, dim=-1)
 
-    def _interpolate(self, level: int, corner: Tensor, fraction: Tensor) -> Tensor:
+    def _interpolate(self, table: Tensor, level: int, corner: Tensor, fraction: Tensor) -> Tensor:
         total: Tensor | None = None
-        for bits in range(8):
-            offset = torch.tensor([bits >> 2 & 1, bits >> 1 & 1, bits & 1], device=corner.device)
+        for offset in self.corners:
             weight = torch.where(offset.bool(), fraction, 1 - fraction).prod(dim=-1, keepdim=True)
             rows = self._rows(level, corner + offset)
-            values = torch.gather(self.table, 1, rows[..., None].expand(-1, -1, self.features))
+            values = torch.gather(table, 1, rows[..., None].expand(-1, -1, self.features))
             total = weight * values if total is None else total + weight * values
         assert total is not None
         return total

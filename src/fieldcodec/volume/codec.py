@@ -2,6 +2,7 @@
 
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
 from fieldcodec.volume.device import choose_device
@@ -14,6 +15,7 @@ def encode_volume(
     source: SparseGrid | VolumeFile,
     settings: VolumeSettings | None = None,
     *,
+    mesh: Mesh | None = None,
     device: str | None = None,
     on_event: OnEvent = ignore_event,
 ) -> CompressedVolume:
@@ -23,6 +25,8 @@ def encode_volume(
         settings: `VolumeSettings()` where None; see `VolumeSettings.preset`.
 
     Other arguments:
+        mesh: what the level sets were made from, in world space; a coded mesh is used where it is smaller. Decoding
+            then needs the extra `mesh`.
         device: "cpu", "cuda", ...; chosen by itself where None.
         on_event: called with a `FitEvent` now and then.
 
@@ -40,7 +44,7 @@ def encode_volume(
         elif parent is not None:
             grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
         else:
-            grids.append(encode_grid(grid, settings, chosen, on_event))
+            grids.append(encode_grid(grid, settings, chosen, on_event, mesh))
     return CompressedVolume(tuple(grids), file.metadata, settings.to_json())
 
 

@@ -17,6 +17,8 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.grid.value_type import VALUE_TYPES, ValueType
 from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.volume.lattice_choice import Choice
+from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
 from fieldcodec.volume.subdomains import Subdomains
 from fieldcodec.volume.topology_codec import node_counts, topology_hash
 
@@ -25,12 +27,16 @@ from fieldcodec.volume.topology_codec import node_counts, topology_hash
 class CompressedGrid:
     """`meta` is what the file's `meta` section says of the grid, `sections` the grid's other sections.
 
-    `fits` tells how the networks were fitted; it is known right after encoding only.
+    Known right after encoding only: `fits` tells how the networks were fitted, `choices` what the search for a
+    lattice found of each candidate on a sample (the first one was taken), and `goal_met` whether the quality asked
+    for was reached.
     """
 
     meta: dict[str, Any]
     sections: Mapping[str, bytes]
     fits: dict[str, FitResult] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    goal_met: bool = True
 
     @property
     def name(self) -> str:
@@ -74,7 +80,7 @@ class CompressedGrid:
 
     @property
     def method(self) -> str:
-        """How active values are stored: network, palette, raw or none."""
+        """How active values are stored: lattice, network, palette, raw or none."""
         return "opaque" if self.is_opaque else str(self.meta["values"]["method"])
 
     @cached_property
@@ -96,6 +102,16 @@ class CompressedGrid:
     def gave_up_voxels(self) -> int:
         """Voxels whose state was changed because tolerant topology was asked for."""
         return int(self.meta.get("gave_up", 0))
+
+    @cached_property
+    def lattice(self) -> LatticeSpec | None:
+        """How a lattice stands for the values; None where there is none."""
+        if self.method != "lattice":
+            return None
+        spec = LatticeSpec.from_json(self.meta["values"], self.channels)
+        if spec.exact and EXACT_TYPES[spec.exact].kind != self.value_type.dtype.kind:
+            raise FormatError(f"grid {self.name!r}: exact values are of type {spec.exact}, the grid's are not")
+        return spec
 
     @cached_property
     def subdomains(self) -> Subdomains:

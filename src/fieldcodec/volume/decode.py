@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fieldcodec.coding.palette import decode_inactive
+from fieldcodec.coding.value_masks import decode_masks_given_values
 from fieldcodec.errors import FormatError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.grid import masks
@@ -14,6 +15,7 @@ from fieldcodec.grid.topology import Topology
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.fields import ExpertField, FieldEvaluator, active_points, leaf_blocks
+from fieldcodec.volume.lattice_codec import add_residuals, decode_fixed, fixed_of_mesh, write_values
 from fieldcodec.volume.networks import decode_network
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.sections import NETWORK_SECTIONS
@@ -26,18 +28,42 @@ def decode_topology(grid: CompressedGrid, on_event: OnEvent = ignore_event) -> T
     Raises:
         FormatError: sections are damaged, or the fingerprint differs.
     """
-    classifiers = topology_codec.Classifiers(level1=expert_field(grid, "level1"), level0=expert_field(grid, "level0"))
+    return _decode_tree(grid, on_event)[0]
+
+
+def _decode_tree(grid: CompressedGrid, on_event: OnEvent) -> tuple[Topology, np.ndarray | None]:
+    """The tree, and what the lattice says of all leaf voxels ([C, N, 512] int32), which masks may depend on."""
     stage = f"{grid.name or 'unnamed'}: decode voxel states"
-    topology = topology_codec.decode_topology(
-        grid.sections, grid.meta["nodes"], classifiers, lambda done, total: on_event(FitEvent(stage, done, total))
+    leaves = topology_codec.leaf_decoder(
+        expert_field(grid, "level0"), lambda done, total: on_event(FitEvent(stage, done, total))
     )
+    spec, fixed = grid.lattice, None
+
+    def decode_leaves(data: bytes, leaf_origins: np.ndarray) -> np.ndarray:
+        nonlocal fixed
+        if spec is None:
+            return leaves(data, leaf_origins)
+        on_event(FitEvent(stage, 0, 2))
+        if spec.mesh:
+            fixed = fixed_of_mesh(grid.section("mesh"), spec, leaf_origins)
+        else:
+            fixed = decode_fixed(grid.section("lattice coefficients"), spec, leaf_origins)
+        on_event(FitEvent(stage, 1, 2))
+        if not spec.guided:
+            return leaves(data, leaf_origins)
+        margins = spec.margins(fixed, grid.background.astype(np.float64))
+        return decode_masks_given_values(data, leaf_origins, margins)
+
+    level1 = expert_field(grid, "level1")
+    topology = topology_codec.decode_topology(grid.sections, grid.meta["nodes"], level1, decode_leaves)
+    on_event(FitEvent(stage, 2, 2))
     found = topology_codec.topology_hash(topology)
     if found != grid.meta["topology_hash"]:
         raise FormatError(
             f"grid {grid.name!r}: the decoded topology has fingerprint {found}, the file says "
             f"{grid.meta['topology_hash']}; the file is damaged or was written by a faulty encoder"
         )
-    return topology
+    return topology, fixed
 
 
 def expert_field(grid: CompressedGrid, role: str) -> ExpertField | None:
@@ -60,7 +86,7 @@ def expert_field(grid: CompressedGrid, role: str) -> ExpertField | None:
 
 def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent) -> SparseGrid:
     """Decompresses one grid."""
-    topology = decode_topology(grid, on_event)
+    topology, fixed = _decode_tree(grid, on_event)
     value_type = grid.value_type
     if value_type.name == "mask":
         leaf_values = topology.leaf_active_bits[..., None].copy()
@@ -69,7 +95,10 @@ def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent) -
         data = grid.section("inactive voxels")
         leaf_values = np.zeros((topology.num_leaves, masks.LEAF_SLOTS, value_type.channels), value_type.dtype)
         decode_inactive(data, topology.leaf_active, topology.leaf_origins, leaf_values)
-        _fill_active(grid, topology, leaf_values, device, on_event)
+        if fixed is not None:
+            _fill_from_lattice(grid, topology, fixed, leaf_values)
+        else:
+            _fill_active(grid, topology, leaf_values, device, on_event)
         tiles = _decode_tiles(grid, topology, device)
     lower = topology.num_lower_tiles
     upper = topology.num_upper_tiles
@@ -79,6 +108,14 @@ def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent) -
         root_tile_values=tiles[lower + upper :], background=grid.background, transform=grid.transform,
         metadata=grid.metadata, save_as_half=grid.save_as_half,
     )  # fmt: skip
+
+
+def _fill_from_lattice(grid: CompressedGrid, topology: Topology, fixed: np.ndarray, leaf_values: np.ndarray) -> None:
+    """Writes the values of active voxels."""
+    spec = grid.lattice
+    assert spec is not None
+    numbers = add_residuals(grid.section("voxel residuals"), spec, fixed, topology) if spec.residual else fixed
+    write_values(spec, numbers, leaf_values, topology, grid.value_type, grid.save_as_half)
 
 
 def _fill_active(

@@ -12,6 +12,8 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "level-1 classifier": SectionId.LEVEL1_NETWORK,
     "lower masks": SectionId.LOWER_MASKS,
     "level-0 classifier": SectionId.LEVEL0_NETWORK,
+    "lattice coefficients": SectionId.LATTICE,
+    "mesh": SectionId.MESH,
     "leaf masks": SectionId.LEAF_MASKS,
     "inactive voxels": SectionId.INACTIVE_VOXELS,
     "inactive lower tiles": SectionId.INACTIVE_LOWER_TILES,
@@ -21,6 +23,7 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "tile regressor": SectionId.TILE_NETWORK,
     "voxel values": SectionId.VOXEL_VALUES,
     "voxel regressor": SectionId.VOXEL_NETWORK,
+    "voxel residuals": SectionId.VOXEL_RESIDUALS,
     "opaque grid": SectionId.OPAQUE_GRID,
 }
 NETWORK_SECTIONS = {

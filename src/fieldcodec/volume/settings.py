@@ -1,11 +1,13 @@
 """Every knob of the volume codec, with presets (NeuralVDB, Table 4 and Appendix E)."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from fieldcodec.errors import UsageError
+from fieldcodec.volume.quality import Quality
 
 _CHOICES = {
+    "method": ("auto", "lattice", "network"),
     "tree": ("auto", "explicit", "neural"),
     "topology": ("exact", "tolerant"),
     "weights": ("quantised", "half"),
@@ -21,7 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "hash_features": (1, 16), "hash_base": (1, 4096), "hash_finest": (1, 65536), "subdomain_size": (64, 65536),
     "learning_rate": (1e-7, 1), "refine_learning_rate": (0, 1), "decay": (1e-3, 1), "decay_interval": (1, 10**6),
     "epochs": (0, 10**7), "batch_size": (1, 1 << 22), "sample_interval": (1, 10**5), "settle": (0, 1),
-    "seed": (0, 2**32 - 1),
+    "seed": (0, 2**32 - 1), "rounding_tolerance": (0, 100),
 }  # fmt: skip
 
 
@@ -32,6 +34,11 @@ class VolumeSettings:
     The string under each field is also the help text of the command's option.
     """
 
+    quality: Quality = field(default_factory=Quality)
+    """What may be lost; see `volume.quality`."""
+    method: Literal["auto", "lattice", "network"] = "auto"
+    """What holds the values of voxels: a lattice of spline coefficients; networks, as in the paper; or the lattice
+    unless a setting asks for what only networks have (a neural tree, tolerant topology)."""
     tree: Literal["auto", "explicit", "neural"] = "auto"
     """What holds the topology: masks coded explicitly, i.e. [Hash,5,4,NN(3)]; classifiers with coded corrections,
     i.e. [Hash,5,NN(4),NN(3)]; or whichever is smaller."""
@@ -45,7 +52,9 @@ class VolumeSettings:
     weight_bits: int = 8
     """Bits of a quantised weight before entropy coding."""
     target_rmse: float = 0.03
-    """Stop when the root mean square error of active values, as a part of the value range, is below this; 0: never."""
+    """Where no quality is asked for: the root mean square error of active values, as a part of their range. A network
+    stops when it is below this (0: never); with a lattice, the surface of a level set may be off by twice as many
+    voxels."""
     level1_width: int = 0
     """Neurons per layer of the level-1 classifier."""
     level1_depth: int = 3
@@ -104,6 +113,9 @@ class VolumeSettings:
     """What to do with NaN and infinite active values: refuse the grid, or replace them by the background."""
     seed: int = 0
     """Makes encoding repeatable on one machine."""
+    rounding_tolerance: float = 0.3
+    """Weights get fewer bits than `weight_bits` as long as rounding raises the loss of a network by no more than this
+    part, or up to what `target_rmse` allows; training with rounded weights then takes most of it back. 0: never."""
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -125,7 +137,10 @@ class VolumeSettings:
         return PRESETS[name]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What differs from the defaults."""
+        default = VolumeSettings()
+        changed = {item.name for item in fields(self) if getattr(self, item.name) != getattr(default, item.name)}
+        return {name: value for name, value in asdict(self).items() if name in changed}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "VolumeSettings":
@@ -133,7 +148,17 @@ class VolumeSettings:
         unknown = sorted(set(data) - {item.name for item in fields(VolumeSettings)})
         if unknown:
             raise UsageError(f"unknown settings: {', '.join(unknown)}")
-        return VolumeSettings(**data)
+        known = dict(data)
+        if "quality" in known:
+            known["quality"] = Quality.from_json(known["quality"])
+        return VolumeSettings(**known)
+
+    @property
+    def wants_network(self) -> bool:
+        """Whether networks are asked for, by name or by what only they have."""
+        return self.method == "network" or (
+            self.method == "auto" and (self.tree == "neural" or self.topology == "tolerant")
+        )
 
     def resolved(self, num_active: int, roughness: float = 0.0) -> "VolumeSettings":
         """The same settings with every 0 replaced, by Appendix E's rules scaled to the volume.
@@ -168,8 +193,8 @@ def _fourier_scale(width: int, roughness: float) -> float:
 
 
 _TABLE4 = VolumeSettings(
-    tree="neural", weights="half", target_rmse=0.0, learning_rate=1e-3, decay=0.975, decay_interval=100,
-    epochs=2500, batch_size=1 << 16, settle=0.0,
+    method="network", tree="neural", weights="half", target_rmse=0.0, learning_rate=1e-3, decay=0.975,
+    decay_interval=100, epochs=2500, batch_size=1 << 16, settle=0.0,
 )  # fmt: skip
 _RESAMPLED = replace(_TABLE4, activation="relu", decay=0.75, decay_interval=1000)
 
@@ -190,6 +215,8 @@ PRESETS: dict[str, VolumeSettings] = {
     "balanced": VolumeSettings(),
     "small": VolumeSettings(target_rmse=0.06, weight_bits=7),
     "fine": VolumeSettings(target_rmse=0.01, epochs=8000, decay=0.97),
+    # the paper's networks, sized from the volume
+    "network": VolumeSettings(method="network"),
     # Appendix E's starting point, stored as in the paper
     "paper": _row(_TABLE4, 1024, 64, (3, 128), (3, 128), (5.0, 128)),
     # the rows of Table 4

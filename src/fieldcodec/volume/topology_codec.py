@@ -6,7 +6,7 @@ coder as a hint; what the coder then spends is the price of the classifier's mis
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import xxhash
@@ -37,12 +37,8 @@ from fieldcodec.volume.normalise import Normalisation
 MAX_NODES = {"root_tiles": 1 << 24, "upper_nodes": 1 << 20, "lower_nodes": 1 << 22, "leaves": 1 << 25}
 
 
-@dataclass(frozen=True)
-class Classifiers:
-    """What predicts the lower tree; None where masks are explicit."""
-
-    level1: ExpertField | None = None
-    level0: ExpertField | None = None
+LeafDecoder = Callable[[bytes, np.ndarray], np.ndarray]
+"""Coded masks and origins [N, 3] of leaves -> [N, 64] uint8 masks."""
 
 
 def topology_hash(topology: Topology) -> str:
@@ -89,10 +85,18 @@ def encode_leaves(topology: Topology, hints: np.ndarray | None) -> bytes:
     return encode_leaf_masks(topology.leaf_active, topology.leaf_origins, hints)
 
 
+def explicit_masks(topology: Topology) -> dict[str, bytes]:
+    """Masks of lower nodes and leaves by themselves."""
+    return {"lower masks": encode_lower_masks(topology, None), "leaf masks": encode_leaves(topology, None)}
+
+
 def decode_topology(
-    sections: Mapping[str, bytes], counts: dict[str, int], classifiers: Classifiers, on_block: OnBlock | None = None
+    sections: Mapping[str, bytes], counts: dict[str, int], level1: ExpertField | None, decode_leaves: LeafDecoder
 ) -> Topology:
-    """The inverse of the three functions above.
+    """The inverse of the functions above.
+
+    Args:
+        level1: the classifier of lower nodes' slots, None where their masks are explicit.
 
     Raises:
         FormatError: a count exceeds its limit, or the sections do not agree with the counts.
@@ -109,7 +113,7 @@ def decode_topology(
     )
     partial = _placeholder(numbers, tiles, upper_origins, upper_child, upper_active, counts["lower_nodes"])
     lower_origins = partial.lower_origins
-    hints = None if classifiers.level1 is None else level1_hints(classifiers.level1, lower_origins)
+    hints = None if level1 is None else level1_hints(level1, lower_origins)
     lower_child, lower_active = decode_node_masks(
         sections.get("lower masks", b""), masks.LOWER_LOG2, lower_origins, hints
     )
@@ -119,9 +123,18 @@ def decode_topology(
     partial = replace(
         partial, lower_child=lower_child, lower_active=lower_active, leaf_active=np.zeros((leaves, 64), np.uint8)
     )
-    hints = None if classifiers.level0 is None else level0_hints(classifiers.level0, partial.leaf_origins, on_block)
-    leaf_active = decode_leaf_masks(sections.get("leaf masks", b""), partial.leaf_origins, hints)
+    leaf_active = decode_leaves(sections.get("leaf masks", b""), partial.leaf_origins)
     return replace(partial, leaf_active=leaf_active)
+
+
+def leaf_decoder(level0: ExpertField | None, on_block: OnBlock | None = None) -> LeafDecoder:
+    """For explicit masks, or those with hints of the level-0 classifier."""
+
+    def decode(data: bytes, leaf_origins: np.ndarray) -> np.ndarray:
+        hints = None if level0 is None else level0_hints(level0, leaf_origins, on_block)
+        return decode_leaf_masks(data, leaf_origins, hints)
+
+    return decode
 
 
 def _check_origins(tiles: np.ndarray, uppers: np.ndarray) -> None:

@@ -1,11 +1,14 @@
 """Fits the four networks of NeuralVDB: level-1 classifier, tile regressor, level-0 classifier, voxel regressor."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from fieldcodec.fit.loop import Loss, binary_cross_entropy, cross_entropy, fit_network, mean_squared_error
+from fieldcodec.fit.held_out import HeldOut
+from fieldcodec.fit.loop import fit_network
+from fieldcodec.fit.losses import Loss, binary_cross_entropy, cross_entropy, mean_squared_error
 from fieldcodec.fit.phases import FitResult, OnEvent, Phase
 from fieldcodec.fit.samplers import ActiveVoxelSampler, LeafMaskSampler, PointSampler, Sampler
 from fieldcodec.grid import masks
@@ -18,8 +21,10 @@ from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.settings import VolumeSettings
 from fieldcodec.volume.subdomains import Subdomains, decompose
 
-_CHECK_SAMPLES = 1 << 15  # for the report of what rounding the weights costs
 _PLATEAU = 300  # steps without progress after which a fit with a target gives up
+_FADE = 0.98  # the part of the learning rate that goes while the weights settle
+_ROUNDED = 0.3  # the part of the settling that is made with rounded weights
+_ROUNDED_RATE = 0.06  # their learning rate, as a part of the first one
 
 
 @dataclass(frozen=True)
@@ -118,35 +123,44 @@ class Trainer:
         )  # fmt: skip
         bits = self.settings.weight_bits if self.settings.weights == "quantised" else None
         frozen = FrozenNetwork.of(network.cpu(), bits)
-        result = replace(result, rounding_loss=_rounding_loss(network, frozen, sampler, loss, self.settings.seed))
-        return ExpertField(subdomains, frozen), result
-
-
-@torch.inference_mode()
-def _rounding_loss(network: ExpertNetwork, frozen: FrozenNetwork, sampler: Sampler, loss: Loss, seed: int) -> float:
-    """Growth of the root of the loss, on samples not trained on, from the fitted to the stored weights."""
-    count = max(1, _CHECK_SAMPLES // network.spec.experts)
-    local, target = (torch.from_numpy(array) for array in sampler.draw(np.random.default_rng(seed + 1), count))
-    fitted, stored = (float(loss(each(local), target)) for each in (network, frozen.module()))
-    return float(np.sqrt(stored / fitted) - 1) if fitted > 0 else 0.0
+        held_out = HeldOut.of(sampler, spec.experts, self.settings.seed)
+        stored = float(held_out.losses(frozen.module(), loss).sum())
+        growth = np.sqrt(stored / result.free_loss) - 1 if result.free_loss > 0 else 0.0
+        return ExpertField(subdomains, frozen), replace(result, rounding_loss=float(growth))
 
 
 def phases_of(settings: VolumeSettings, target_loss: float) -> list[Phase]:
-    """The schedule: free weights, then, where they are quantised, rounded weights in the loop."""
+    """The schedule: free weights; where they are quantised, the learning rate then fades, and they are rounded.
+
+    Fading to almost nothing takes the noise of the steps out of the weights, which rounding would only add to;
+    rounded weights bear small steps only. Against rounding them at the full rate, with as many steps and the same
+    bytes, the squared error of a level set was a fifth to a third smaller, that of smoke the same.
+    """
     settling = round(settings.epochs * settings.settle) if settings.weights == "quantised" else 0
     fitting = max(settings.epochs - settling, 1)
     first = Phase(
-        "fit", fitting, settings.learning_rate, settings.decay, settings.decay_interval, settings.batch_size,
-        settings.sample_interval, target_loss=target_loss * 0.9,
+        "fit", fitting, settings.learning_rate, settings.decay, settings.decay_interval,
+        batch_size=settings.batch_size, sample_interval=settings.sample_interval, target_loss=target_loss * 0.9,
         plateau_steps=_PLATEAU if settings.target_rmse > 0 else 0,
     )  # fmt: skip
     if not settling:
         return [first]
+    rounding = math.ceil(settling * _ROUNDED)
     rate = settings.learning_rate * settings.decay ** (fitting / settings.decay_interval)
+    share = settling / fitting
+    fading = replace(
+        first, name="fade", steps=settling - rounding, learning_rate=rate, decay=1.0, fade=_FADE,
+        share=share * (1 - _ROUNDED), target_loss=0.0, plateau_steps=0,
+    )  # fmt: skip
     return [
         first,
-        replace(first, name="settle", steps=settling, learning_rate=rate, weight_bits=settings.weight_bits),
-    ]
+        fading,
+        replace(
+            fading, name="settle", steps=rounding, learning_rate=min(rate, _ROUNDED_RATE * settings.learning_rate),
+            share=share * _ROUNDED, weight_bits=settings.weight_bits, rounding_tolerance=settings.rounding_tolerance,
+            rounding_limit=target_loss * 0.97,
+        ),
+    ]  # fmt: skip
 
 
 def masks_any(packed: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 
 FEW_VALUES = 256  # a grid with no more distinct values is stored as a palette, never regressed
 SMALL_GRID = 4096  # active voxels below which a network cannot pay
-NETWORK, PALETTE, RAW, NONE = "network", "palette", "raw", "none"
+LATTICE, NETWORK, PALETTE, RAW, NONE = "lattice", "network", "palette", "raw", "none"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
 """The fit: it learns, stops when told to, walks its phases, and repeats itself from a seed."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from fieldcodec.fit import loop
-from fieldcodec.fit.loop import binary_cross_entropy, cross_entropy, fit_network, mean_squared_error
+from fieldcodec.fit import steps
+from fieldcodec.fit.loop import fit_network
+from fieldcodec.fit.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from fieldcodec.fit.phases import FitEvent, Phase
 from fieldcodec.fit.samplers import PointSampler
 from fieldcodec.nets.experts import ExpertNetwork
+from fieldcodec.nets.frozen import FrozenNetwork
 from fieldcodec.nets.spec import NetworkSpec
 
 
@@ -64,27 +68,46 @@ def test_a_target_or_a_plateau_ends_a_phase() -> None:
     assert stuck.steps < 400
 
 
-def test_settling_trains_with_rounded_weights() -> None:
+def test_the_last_phase_trains_with_rounded_parameters() -> None:
     network = _network()
-    seen = set()
-    original = ExpertNetwork.forward
+    phases = [Phase("fit", 200, 0.01, batch_size=64), Phase("settle", 50, 1e-3, batch_size=64, weight_bits=4)]
+    result, _ = _fit(network, phases)
+    assert network.steps is not None
+    frozen = FrozenNetwork.of(network, 4)
+    assert max(np.abs(tensor.values).max() for tensor in frozen.tensors[::2]) == 7  # all of 4 bits
+    local, target = (torch.from_numpy(a) for a in _sampler().draw(np.random.default_rng(9), 400))
+    with torch.no_grad():
+        assert torch.allclose(network(local), frozen.module()(local), atol=1e-5)
+        assert mean_squared_error(network(local), target) / 2 == pytest.approx(result.loss, rel=0.5)
+    assert result.free_loss / 2 < result.loss
 
-    def spy(self: ExpertNetwork, local: torch.Tensor) -> torch.Tensor:
-        seen.add(self.weight_bits)
-        return original(self, local)
 
-    ExpertNetwork.forward = spy  # type: ignore[method-assign]
-    try:
-        _fit(network, [Phase("fit", 5, 0.01, batch_size=8), Phase("settle", 5, 0.01, batch_size=8, weight_bits=4)])
-    finally:
-        ExpertNetwork.forward = original  # type: ignore[method-assign]
-    assert seen == {0, 4}
-    assert network.weight_bits == 0
+def test_phases_are_cut_to_a_share_of_the_steps_made() -> None:
+    phases = [
+        Phase("fit", 500, 0.01, batch_size=64, target_loss=0.2),
+        Phase("fade", 400, 0.01, fade=0.9, share=0.5, batch_size=64),
+        Phase("settle", 100, 1e-3, share=0.1, batch_size=64, weight_bits=6),
+    ]
+    result, events = _fit(_network(), phases)
+    fitted = next(
+        made for made in range(500) if made + math.ceil(made / 2) + math.ceil(1.5 * made / 10) >= result.steps
+    )
+    assert 30 <= fitted < 400
+    assert events[0].total == 500 + 250 + 75
+    assert events[-1].step == events[-1].total == result.steps
+    assert Phase("fit", 7, 0.01, share=0.5).after(3).steps == 2
+    assert Phase("fit", 7, 0.01).after(3).steps == 7
+
+
+def test_learning_rates() -> None:
+    assert Phase("fit", 200, 0.01, decay=0.5, decay_interval=100).rate(150) == pytest.approx(0.01 * 0.5**1.5)
+    fading = Phase("fade", 200, 0.01, fade=0.9)
+    assert [fading.rate(step) for step in (0, 100, 200)] == pytest.approx([0.01, 0.0055, 0.001])
 
 
 def test_a_seed_repeats_and_small_parts_give_the_gradient_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     def weights(part: int) -> torch.Tensor:
-        monkeypatch.setattr(loop, "_CPU_PART", part)
+        monkeypatch.setattr(steps, "_CPU_PART", part)
         network = _network()
         _fit(network, [Phase("fit", 20, 0.01, batch_size=128, sample_interval=3)])
         return network.weights[0].detach().clone()

@@ -13,12 +13,12 @@ from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.testing.samples import dense, sphere
-from fieldcodec.volume import encode
+from fieldcodec.volume import network_encode
 from fieldcodec.volume.compressed import CompressedVolume
 
 TINY = fc.VolumeSettings(
     tree="explicit", epochs=12, level1_width=8, level0_width=8, value_width=8, fourier_size=8, batch_size=256,
-    level1_depth=1, level0_depth=2, value_depth=2, target_rmse=0.0,
+    level1_depth=1, level0_depth=2, value_depth=2, target_rmse=0.0, method="network",
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_many_active_tiles_get_a_regressor(monkeypatch: pytest.MonkeyPatch) -> N
     values = (slots % 4096 / 4096 + np.random.default_rng(0).random(len(slots)) * 0.01).astype(np.float32)
     grid = replace(grid, topology=topology, lower_tile_values=values[:, None])
     assert len(rows) > 3500
-    monkeypatch.setattr(encode, "_FEW_TILES", 1000)
+    monkeypatch.setattr(network_encode, "_FEW_TILES", 1000)
     compressed, decoded = round_trip(grid, replace(TINY, tree="neural", epochs=60, tile_width=8))
     assert "tiles" in compressed.grids[0].network_specs
     assert compressed.grids[0].network_specs["level1"].outputs == 3

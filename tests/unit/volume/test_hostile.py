@@ -18,7 +18,7 @@ from fieldcodec.testing.samples import dense, sphere
 
 TINY = fc.VolumeSettings(
     tree="neural", epochs=2, level1_width=8, level0_width=8, value_width=8, fourier_size=4, batch_size=64,
-    level1_depth=1, level0_depth=1, value_depth=1, target_rmse=0.0,
+    level1_depth=1, level0_depth=1, value_depth=1, target_rmse=0.0, method="network",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from fieldcodec.grid.transform import GridTransform
 from fieldcodec.io.mesh.distance import MAX_COORDINATE, leaf_distances, leaves_near
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.io.mesh.repair import oriented, with_holes_closed
-from fieldcodec.io.mesh.sign import ColumnWinding, FractionalWinding, Progress, apply_signs
+from fieldcodec.io.mesh.sign import ColumnWinding, FractionalWinding, Progress, apply_column_signs, apply_signs
 
 _BATCH = 8192  # leaves between two reports
 
@@ -49,7 +49,12 @@ def voxelize(
     vertices = mesh.vertices / size
     winding = (ColumnWinding if is_closed else FractionalWinding)(vertices, mesh.triangles)
     origins, distances = _band(vertices[mesh.triangles].reshape(-1, 9), half_width, report)
-    apply_signs(distances, origins, winding, report)
+    report("sign", 0.0)
+    if is_closed:
+        apply_column_signs(distances, origins, vertices, mesh.triangles)
+    else:
+        apply_signs(distances, origins, winding, report)
+    report("sign", 1.0)
     background = float(np.float32(half_width * size))
     _to_world(distances, half_width, size, background)
     report("tiles", 0.0)
@@ -93,13 +98,11 @@ def _voxel_size(mesh: Mesh, resolution: int, half_width: float, voxel_size: floa
 def _band(corners: np.ndarray, half_width: float, report: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Origins [n, 3] and distances [n, 512] (float32, voxels) of the leaves near the triangles."""
     report("distance", 0.0)
-    origins, starts, triangles = leaves_near(corners, half_width)
+    origins = leaves_near(corners, half_width)
     distances = np.empty((len(origins), 512), np.float32)
     for first in range(0, len(origins), _BATCH):
         rows = slice(first, first + _BATCH)
-        leaf_distances(
-            corners, origins[rows], starts[first : first + _BATCH + 1], triangles, half_width, distances[rows]
-        )
+        distances[rows] = leaf_distances(corners, origins[rows], half_width)
         report("distance", min(first + _BATCH, len(origins)) / len(origins))
     return origins, distances
 

@@ -1,0 +1,58 @@
+"""Compiled kernels of the smoothness term: weighted second differences of coefficients along the axes.
+
+`neighbours` is [n, 3, 2] int32, -1 where there is none; `bends` [n, 3] are the weights of the second differences
+around each node, 0 where it has no two neighbours along an axis.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def bend(coefficients, neighbours, bends, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """out[n, 3] = weight * second difference."""
+    for i in prange(coefficients.size):
+        for axis in range(3):
+            out[i, axis] = 0
+            if bends[i, axis] > 0:
+                low, high = neighbours[i, axis, 0], neighbours[i, axis, 1]
+                out[i, axis] = bends[i, axis] * (coefficients[low] - 2 * coefficients[i] + coefficients[high])
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def unbend(bent, neighbours, scale, total):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """total[n] += scale * the adjoint of second differences, of `bent` [n, 3]."""
+    for i in prange(total.size):
+        here = np.float32(0)
+        for axis in range(3):
+            here -= 2 * bent[i, axis]
+            for side in range(2):
+                near = neighbours[i, axis, side]
+                if near >= 0:
+                    here += bent[near, axis]
+        total[i] += scale * here
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def add_bend_diagonal(bends, neighbours, scale, diagonal):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """diagonal[n] += scale * the diagonal of the second differences' normal matrix."""
+    for i in prange(diagonal.size):
+        here = np.float32(0)
+        for axis in range(3):
+            here += 4 * bends[i, axis]
+            for side in range(2):
+                near = neighbours[i, axis, side]
+                if near >= 0:
+                    here += bends[near, axis]
+        diagonal[i] += scale * here
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def reweight(coefficients, neighbours, per_bend, bends):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """bends = 1 / (1 + (second difference / bend)^2)."""
+    for i in prange(coefficients.size):
+        for axis in range(3):
+            low, high = neighbours[i, axis, 0], neighbours[i, axis, 1]
+            if low >= 0 and high >= 0:
+                second = (coefficients[low] - 2 * coefficients[i] + coefficients[high]) * per_bend
+                bends[i, axis] = 1 / (1 + second * second)

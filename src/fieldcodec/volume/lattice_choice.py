@@ -1,0 +1,38 @@
+"""Choices of lattices, and what a search found of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A choice of lattices.
+
+    Attributes:
+        levels: (stride, degree, ratio) from coarse to fine; a level's step is `ratio` times the search's step.
+        residual: voxels' residuals are coded as well, with the search's step.
+        mesh_bits: bits of a coordinate of a coded mesh, which stands in the place of lattices; 0 where there is none.
+    """
+
+    levels: tuple[tuple[int, int, float], ...]
+    residual: bool = False
+    mesh_bits: int = 0
+
+    def __str__(self) -> str:
+        if self.mesh_bits:
+            return f"mesh of {self.mesh_bits} bits"
+        names = [f"{'linear' if degree == 1 else 'cubic'}/{stride}" for stride, degree, _ in self.levels]
+        return " + ".join(names + ["residual"] * self.residual) or "no lattice"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the search found of one candidate on the sample."""
+
+    candidate: Candidate
+    step: float
+    bytes: int
+    rmse: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"lattices": str(self.candidate), "step": self.step, "sample_bytes": self.bytes, "rmse": self.rmse}

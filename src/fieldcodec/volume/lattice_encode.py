@@ -1,0 +1,202 @@
+"""Fitting lattices to a grid: candidates of strides, and what each gives at a step.
+
+LatticeProblem --> fit, level by level, each to what the coarser ones left --> rounded --> F on all leaf voxels
+               \\-> residual of active voxels, where a candidate has one
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fieldcodec.coding.bytestream import ByteWriter
+from fieldcodec.coding.masks import encode_leaf_masks
+from fieldcodec.coding.residuals import encode_residuals
+from fieldcodec.coding.value_masks import encode_masks_given_values
+from fieldcodec.container.canonical_json import dump_json
+from fieldcodec.grid import masks
+from fieldcodec.io.mesh.coded import encode_mesh
+from fieldcodec.io.mesh.read import Mesh
+from fieldcodec.lattice.basis import MAX_COEFFICIENT
+from fieldcodec.lattice.fit import FitOptions, LatticeFit
+from fieldcodec.lattice.nodes import NodeSet
+from fieldcodec.lattice.operator import MAX_FIXED, Lattice
+from fieldcodec.volume.lattice_choice import Candidate
+from fieldcodec.volume.lattice_codec import encode_integers, exact_integers, fixed_of_mesh
+from fieldcodec.volume.lattice_problem import LatticeProblem
+from fieldcodec.volume.lattice_spec import STEP_UNITS, LatticeSpec, Level
+
+_SMOOTHNESS = 0.2  # at stride 8; in proportion to the voxels of a node at others
+_BEND_STEPS = 4.0  # second differences of so many steps count as large
+_MESH_UNITS = 1024  # units of F in a third of a level set's half width, for distances to a mesh
+_ECONOMY = 65  # per cent: how dearly a residual may be bought (see `encode_residuals`)
+_COARSE = 50  # per cent of the step for the voxels from which the others are predicted
+_RESIDUAL_SHARE = (STEP_UNITS - 2) / STEP_UNITS  # of the step a bound allows: rounding to units takes the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a candidate gives at a step.
+
+    Attributes:
+        integers: [channel][level] coefficients.
+        fixed: [C, N, 512] int32, F without residuals.
+        decoded: [C, N, 512] int32, F with residuals.
+        residuals, mesh: coded; empty where there is none.
+    """
+
+    candidate: Candidate
+    step: float
+    spec: LatticeSpec
+    integers: tuple[tuple[np.ndarray, ...], ...]
+    fixed: np.ndarray
+    decoded: np.ndarray
+    residuals: bytes = b""
+    mesh: bytes = b""
+
+
+@dataclass(eq=False)
+class LatticeFitter:
+    """Makes attempts of candidates at one problem; keeps lattices and the fits of first levels: the slow part."""
+
+    problem: LatticeProblem
+    _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
+    _first: dict[tuple[int, int], list[tuple[float, list[LatticeFit]]]] = field(default_factory=dict)
+
+    def lattice(self, stride: int, degree: int) -> Lattice:
+        key = (stride, degree)
+        if key not in self._lattices:
+            self._lattices[key] = Lattice(NodeSet.of_leaves(self.problem.origins, stride, degree))
+        return self._lattices[key]
+
+    def attempt(self, candidate: Candidate, step: float, *, bounded: bool = False) -> Attempt:
+        """Fits, rounds and evaluates.
+
+        Args:
+            step: in scaled units.
+            bounded: with a residual, no error exceeds half a step; else the mean error is what counts, and residuals
+                that cost more than they are worth are left out.
+        """
+        problem = self.problem
+        spec = self._spec(candidate, step)
+        shape = (problem.channels, len(problem.origins), masks.LEAF_SLOTS)
+        fixed = np.zeros(shape, np.int32)
+        integers = []
+        for channel in range(problem.channels):
+            integers.append(tuple(self._levels(candidate, spec, channel, fixed[channel])))
+        decoded, coded = fixed, b""
+        if candidate.residual:
+            decoded, coded = self._residuals(spec, fixed, 0 if bounded else _ECONOMY)
+        return Attempt(candidate, step, spec, tuple(integers), fixed, decoded, coded)
+
+    def mesh_attempt(self, mesh: Mesh, voxel: float, bits: int) -> Attempt:
+        """Distances to a coded mesh in the place of lattices.
+
+        Args:
+            mesh: closed, in index space.
+            voxel: side of a voxel in the units of the values.
+        """
+        problem = self.problem
+        unit = float(problem.scale[0]) / _MESH_UNITS
+        spec = LatticeSpec(
+            unit=(unit,), offset=tuple(problem.offset.tolist()), low=tuple(problem.low.tolist()),
+            high=tuple(problem.high.tolist()), levels=(), banded=True, mesh=voxel / unit,
+        )  # fmt: skip
+        data = encode_mesh(mesh, bits)
+        fixed = fixed_of_mesh(data, spec, problem.origins)
+        return Attempt(Candidate((), mesh_bits=bits), 0.0, spec, (), fixed, fixed, mesh=data)
+
+    def exact(self, attempt: Attempt) -> Attempt:
+        """The attempt with residuals of the values' own bits on top."""
+        problem = self.problem
+        name, numbers = problem.exact_numbers
+        spec = replace(attempt.spec, residual=1, exact=name)
+        packed, writer = masks.pack(problem.active), ByteWriter()
+        for channel, fixed in enumerate(attempt.fixed):
+            predictions = exact_integers(spec, channel, fixed)
+            writer.blob(encode_residuals(numbers[channel], predictions, packed, problem.origins, 1)[0])
+        return replace(attempt, spec=spec, decoded=numbers, residuals=writer.getvalue())
+
+    def coded(self, attempt: Attempt) -> tuple[LatticeSpec, dict[str, bytes]]:
+        """The sections of an attempt, the leaf masks among them; the specification says how those are coded."""
+        problem = self.problem
+        packed = masks.pack(problem.active)
+        lattices = [self.lattice(stride, degree) for stride, degree, _ in attempt.candidate.levels]
+        margins = attempt.spec.margins(attempt.fixed, problem.background)
+        guided = encode_masks_given_values(packed, problem.origins, margins)
+        plain = guided if problem.surface else encode_leaf_masks(packed, problem.origins)
+        spec = replace(attempt.spec, guided=len(guided) < len(plain) or problem.surface)
+        return spec, {
+            "lattice coefficients": encode_integers(lattices, attempt.integers) if lattices else b"",
+            "mesh": attempt.mesh,
+            "leaf masks": guided if spec.guided else plain,
+            "voxel residuals": attempt.residuals,
+        }
+
+    def num_bytes(self, attempt: Attempt) -> int:
+        """Of all sections and the specification."""
+        spec, sections = self.coded(attempt)
+        return len(dump_json(spec.to_json())) + sum(len(data) for data in sections.values())
+
+    def _spec(self, candidate: Candidate, step: float) -> LatticeSpec:
+        problem = self.problem
+        reach = 4 * max(1.0, float(np.abs(problem.targets).max()))
+        finest = reach / MAX_COEFFICIENT  # below, coefficients could not be stored
+        steps = [max(step * ratio, finest) for _, _, ratio in candidate.levels] + [step] * candidate.residual
+        unit = max(min(steps or [step]) / STEP_UNITS, reach / MAX_FIXED)
+        whole = [max(1, round(each / unit)) for each in steps]
+        residual = max(1, int(whole[-1] * _RESIDUAL_SHARE)) if candidate.residual else 0
+        levels = tuple(
+            Level(stride, degree, each) for (stride, degree, _), each in zip(candidate.levels, whole, strict=False)
+        )
+        return LatticeSpec(
+            banded=problem.surface, unit=tuple((problem.scale * unit).tolist()), offset=tuple(problem.offset.tolist()),
+            low=tuple(problem.low.tolist()), high=tuple(problem.high.tolist()), levels=levels, residual=residual,
+        )  # fmt: skip
+
+    def _levels(self, candidate: Candidate, spec: LatticeSpec, channel: int, fixed: np.ndarray) -> Sequence[np.ndarray]:
+        """Coefficients of all levels of a channel; adds their values to `fixed` [N, 512]."""
+        problem, unit = self.problem, spec.unit[channel] / self.problem.scale[channel]
+        integers = []
+        for number, level in enumerate(spec.levels):
+            lattice = self.lattice(level.stride, level.degree)
+            step = level.step * unit
+            if number == 0:
+                fit = self._first_fit(level, channel, step)
+            else:
+                rest = problem.targets[channel] - fixed * np.float32(unit)
+                fit = LatticeFit(lattice, rest, problem.importance, _options(level.stride, step))
+            coefficients = fit.quantised(step)
+            lattice.add_exact(coefficients, float(level.step), fixed)
+            integers.append(coefficients)
+        return integers
+
+    def _first_fit(self, level: Level, channel: int, step: float) -> LatticeFit:
+        """The fit of a first level, made again only where the step is far from that it was made for."""
+        key = (level.stride, level.degree)
+        for made_for, fits in self._first.get(key, []):
+            if 0.6 < step / made_for < 1.7 and len(fits) > channel:
+                return fits[channel]
+        options = _options(level.stride, step)
+        lattice, problem = self.lattice(*key), self.problem
+        fits = [LatticeFit(lattice, target, problem.importance, options) for target in problem.targets]
+        self._first[key] = [(step, fits)]
+        return fits[channel]
+
+    def _residuals(self, spec: LatticeSpec, fixed: np.ndarray, economy: int) -> tuple[np.ndarray, bytes]:
+        problem = self.problem
+        packed = masks.pack(problem.active)
+        writer, decoded = ByteWriter(), []
+        for channel, of_channel in enumerate(fixed):
+            unit = spec.unit[channel] / problem.scale[channel]
+            targets = np.rint(problem.targets[channel] / unit).astype(np.int32)
+            coded, result = encode_residuals(
+                targets, of_channel, packed, problem.origins, spec.residual, economy=economy, coarse=_COARSE
+            )
+            writer.blob(coded)
+            decoded.append(result)
+        return np.stack(decoded), writer.getvalue()
+
+
+def _options(stride: int, step: float) -> FitOptions:
+    return FitOptions(smoothness=_SMOOTHNESS * (stride / 8) ** 3, bend=_BEND_STEPS * step)

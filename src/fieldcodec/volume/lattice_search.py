@@ -1,0 +1,217 @@
+"""The search for a lattice that meets a goal in fewest bytes: first which one, on a sample; then its step, on all.
+
+The knob is one number, the step of the quantiser in scaled units: every measure of loss grows with it, and the
+bytes fall. A few attempts by false position in the logarithm of both find the step that just meets the goal.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from fieldcodec.volume.lattice_choice import Candidate, Choice
+from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
+from fieldcodec.volume.lattice_problem import LatticeProblem
+from fieldcodec.volume.quality import Goal
+
+_T = TypeVar("_T")
+_NEAR_SURFACE = 0.7  # voxels: where the error of the decoded distance is that of the surface
+_TRIES = 5
+_GOOD_ENOUGH = 0.95  # of what is allowed
+_SMALLEST, _LARGEST = 1e-7, 30.0  # steps
+_FIRST_SURFACE, _FIRST_OTHER = 0.6, 0.05
+_FAR, _FLAT = 0.3, 0.15  # of logarithms: a step that counts as another, a slope that counts as none
+_WORSE = 1.03  # finer candidates are no longer tried when two in a row take so much more than the best
+_LAST_RESORT = 0.05
+_LOSSLESS_STEPS = (0.05, 0.01, 0.002)
+
+# From coarse to fine. Beside a residual, which predicts voxels from their neighbours by itself, a lattice pays only
+# with a step larger than the residual's.
+_SURFACE = (
+    Candidate(((8, 3, 1.0),)),
+    Candidate(((6, 3, 1.0),)),
+    Candidate(((4, 3, 1.0),)),
+    Candidate(((8, 3, 1.0), (4, 3, 0.7))),
+    Candidate(((4, 3, 1.6),), residual=True),
+)
+_BOUNDED = (
+    Candidate((), residual=True),
+    Candidate(((8, 3, 4.0),), residual=True),
+    Candidate(((4, 1, 3.0),), residual=True),
+    Candidate(((4, 3, 1.6),), residual=True),
+)
+_OTHER = (
+    Candidate(((8, 3, 1.0),)),
+    Candidate(((4, 3, 1.0),)),
+    Candidate(((4, 1, 1.0),)),
+    Candidate(((2, 1, 1.0),)),
+    *_BOUNDED,
+)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an attempt loses; `iou` and `mcd` (in voxels) of surfaces only."""
+
+    rmse: float
+    max_error: float
+    iou: float | None = None
+    mcd: float | None = None
+
+
+def choose(sample: LatticeProblem, goal: Goal, interior: float) -> list[Choice]:
+    """What each candidate needs to meet the goal on a sample of leaves: fewest bytes first, for a size least error.
+
+    Args:
+        goal: in scaled units; a size is that of the sample.
+        interior: see `estimate_loss`.
+    """
+    fitter, choices = LatticeFitter(sample), []
+    for candidate in _candidates(goal, sample.surface):
+        if goal.lossless:
+            steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
+            choices += [_lossless_choice(fitter, candidate, step) for step in steps]
+            continue
+
+        def evaluate(step: float, candidate: Candidate = candidate) -> tuple[float, Choice]:
+            attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
+            loss = estimate_loss(sample, attempt, interior)
+            size = fitter.num_bytes(attempt) if goal.size is not None else 0
+            return excess(goal, loss, size), Choice(candidate, step, size, loss.rmse)
+
+        found = find_step(evaluate, first_step(goal, sample.surface), _TRIES, falling=goal.size is not None)
+        if found is not None and goal.size is None:
+            attempt = fitter.attempt(candidate, found.step, bounded=goal.max_error is not None)
+            found = replace(found, bytes=fitter.num_bytes(attempt))
+        choices += [found] if found is not None else []
+        if _is_past_best(choices, goal):
+            break
+    if not choices:  # nothing met the goal in the tries it was given: the whole grid gets more
+        candidates, step = _candidates(goal, sample.surface), first_step(goal, sample.surface)
+        if goal.size is not None:
+            choices = [Choice(candidates[0], step, 0, 0.0)]
+        else:
+            choices = [Choice(candidates[-1], _LAST_RESORT * step, 0, 0.0)]
+    return sorted(choices, key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
+
+
+def _is_past_best(choices: list[Choice], goal: Goal) -> bool:
+    """Whether the last two candidates were worse than the best: they are ordered from coarse to fine."""
+    if len(choices) < 3:
+        return False
+    costs = [choice.rmse if goal.size is not None else choice.bytes for choice in choices]
+    return min(costs[-2:]) > _WORSE * min(costs)
+
+
+def estimate_loss(problem: LatticeProblem, attempt: Attempt, interior: float) -> Loss:
+    """The loss over active voxels of the problem's leaves, in scaled units; of surfaces an estimate.
+
+    Args:
+        interior: voxels inside the surface that belong to these leaves, deep ones counted in.
+    """
+    unit = np.float32(attempt.spec.unit[0] / problem.scale[0])
+    squares, largest, near_sum, near_count, wrong = 0.0, 0.0, 0.0, 0, 0
+    for start in range(0, len(problem.origins), 4096):
+        rows = slice(start, start + 4096)
+        active = problem.active[rows]
+        target = problem.targets[:, rows][:, active]
+        decoded = attempt.decoded[:, rows][:, active] * unit
+        error = np.abs(decoded - target)
+        squares += float(np.dot(error.ravel(), error.ravel()))
+        largest = max(largest, float(error.max(initial=0.0)))
+        if problem.surface:
+            near = np.abs(target) < _NEAR_SURFACE
+            wrong += int(np.count_nonzero((decoded < 0) != (target < 0)))
+            near_sum, near_count = near_sum + float(error[near].sum()), near_count + int(np.count_nonzero(near))
+    rmse = math.sqrt(squares / max(1, problem.num_active * problem.channels))
+    if not problem.surface:
+        return Loss(rmse, largest)
+    return Loss(rmse, largest, 1 - wrong / max(1.0, interior), near_sum / max(1, near_count))
+
+
+def excess(goal: Goal, loss: Loss, size: int) -> float:
+    """Ratio of what was found to what is allowed, the largest; 1 and below meets the goal."""
+    if goal.size is not None:
+        return size / goal.size
+    return goal.excess(rmse=loss.rmse, max_error=loss.max_error, iou=loss.iou, mcd=loss.mcd)
+
+
+def first_step(goal: Goal, surface: bool) -> float:
+    """Where a search begins."""
+    if goal.max_error is not None:
+        return 2 * goal.max_error
+    if surface:
+        return _FIRST_SURFACE if goal.mcd is None else 10 * goal.mcd
+    return _FIRST_OTHER if goal.rmse is None else 1.5 * goal.rmse
+
+
+def find_step(
+    evaluate: Callable[[float], tuple[float, _T]], first: float, tries: int, *, falling: bool = False
+) -> _T | None:
+    """What `evaluate` gave for the step whose excess is just below 1; None where it never was.
+
+    Args:
+        evaluate: step -> (excess, result); the excess grows with the step, or, where `falling`, it falls and the
+            smallest good step is wanted.
+    """
+    known: list[tuple[float, float]] = []  # log step, log excess
+    step, sign = first, -1.0 if falling else 1.0
+    best: tuple[float, _T] | None = None
+    for _ in range(tries):
+        found, result = evaluate(step)
+        known.append((math.log(step), math.log(max(found, 1e-9))))
+        if found <= 1 and (best is None or sign * (step - best[0]) > 0):
+            best = step, result
+        if _GOOD_ENOUGH <= found <= 1:
+            break
+        if best is None and _is_hopeless(known, sign):
+            break
+        step = math.exp(_next_step(known, sign))
+        if not _SMALLEST <= step <= _LARGEST:
+            break
+    return None if best is None else best[1]
+
+
+def _is_hopeless(known: Sequence[tuple[float, float]], sign: float) -> bool:
+    """Whether a much smaller step (larger, where `falling`) hardly helped, so that none will do."""
+    if len(known) < 2:
+        return False
+    (before, much), (after, less) = known[-2], known[-1]
+    if abs(after - before) < _FAR or less < 0:
+        return False
+    return sign * (much - less) / (before - after) < _FLAT
+
+
+def _next_step(known: Sequence[tuple[float, float]], sign: float) -> float:
+    """Log of the step where the line through the two most telling points meets an excess a little below 1."""
+    aim = math.log((1 + _GOOD_ENOUGH) / 2)
+    good = [point for point in known if point[1] <= 0]
+    bad = [point for point in known if point[1] > 0]
+    if good and bad:
+        a = max(good, key=lambda point: sign * point[0])
+        b = min(bad, key=lambda point: sign * point[0])
+        low, high = sorted((a[0], b[0]))
+        met = a[0] + (aim - a[1]) * (b[0] - a[0]) / (b[1] - a[1])
+        return min(max(met, low + 0.1 * (high - low)), high - 0.1 * (high - low))
+    last = known[-1]
+    if len(known) > 1 and last[0] != known[-2][0]:
+        slope = (last[1] - known[-2][1]) / (last[0] - known[-2][0])
+        if sign * slope > 0.1:
+            return last[0] + min(max((aim - last[1]) / slope, -2.5), 2.5)
+    return last[0] + sign * min(max(aim - last[1], -2.0), 2.0)
+
+
+def _candidates(goal: Goal, surface: bool) -> tuple[Candidate, ...]:
+    """What is worth trying; a bound on every voxel and exact values need residuals."""
+    if goal.lossless:
+        return tuple(replace(candidate, residual=False) for candidate in _BOUNDED)
+    if goal.max_error is not None:
+        return _BOUNDED
+    return _SURFACE if surface else _OTHER
+
+
+def _lossless_choice(fitter: LatticeFitter, candidate: Candidate, step: float) -> Choice:
+    attempt = fitter.exact(fitter.attempt(candidate, step))
+    return Choice(candidate, step, fitter.num_bytes(attempt), 0.0)

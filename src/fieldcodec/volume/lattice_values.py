@@ -1,0 +1,180 @@
+"""Grid -> lattice sections: the search, the final attempt, and its masks, checked against the goal as decoded.
+
+SparseGrid --> LatticeProblem --> search on a sample --> attempts on the whole grid --> coefficients
+                                                                            \\-> leaf masks, guided by F
+                                                                             \\-> residuals
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fieldcodec.errors import FormatError, InputError
+from fieldcodec.fit.phases import FitEvent, OnEvent
+from fieldcodec.grid.lookup import negative_set
+from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.io.mesh.coded import prepared
+from fieldcodec.io.mesh.read import Mesh
+from fieldcodec.metrics.surface import interior_overlap, surface_distance
+from fieldcodec.metrics.values import value_errors
+from fieldcodec.volume.lattice_choice import Choice
+from fieldcodec.volume.lattice_codec import write_values
+from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
+from fieldcodec.volume.lattice_problem import LatticeProblem
+from fieldcodec.volume.lattice_search import Loss, choose, estimate_loss, excess, find_step
+from fieldcodec.volume.quality import Goal
+
+_SAMPLE_LEAVES = 2048
+_TRIES = 4
+_CAUTIOUS = 0.98  # of a step that was good on the sample, to begin with
+_MESH_BITS = (10, 11, 12, 13, 14)
+_STAGES = 10  # of progress
+
+
+@dataclass(frozen=True)
+class LatticeEncoding:
+    """A grid's values and leaf masks as sections, and how they were chosen.
+
+    Attributes:
+        meta: the description of the values.
+        sections: by their names in reports.
+        choices: what the search found of each candidate, in the order of preference.
+        met: the goal was met.
+    """
+
+    meta: dict[str, Any]
+    sections: dict[str, bytes]
+    choices: list[Choice] = field(default_factory=list)
+    met: bool = True
+
+
+def encode_lattice(
+    grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None
+) -> LatticeEncoding:
+    """Values and leaf masks of a grid with active leaf voxels, all finite.
+
+    Args:
+        goal: in the file's units.
+        seed: of the sample.
+        mesh: in world space; what the level set was made from, which may be smaller than any lattice.
+    """
+    stage = f"{grid.name or 'unnamed'}: lattice"
+    on_event(FitEvent(stage, 0, _STAGES))
+    problem = LatticeProblem.of(grid)
+    interior = float(negative_set(grid).count) if problem.surface else 0.0
+    sample = problem.sample(_SAMPLE_LEAVES, seed)
+    share = sample.num_active / problem.num_active
+    choices = choose(sample, _on_sample(goal, problem, share), interior * share)
+    on_event(FitEvent(stage, _STAGES // 2, _STAGES))
+    last = _Last(grid, goal, LatticeFitter(problem))
+    encoding = None
+    if mesh is not None:
+        with suppress(InputError, FormatError):  # raised for meshes that cannot be coded
+            encoding = _by_mesh(last, sample, mesh, share, interior, choices)
+    if encoding is None:
+        encoding = replace(last.encoding(choices), choices=choices)
+    on_event(FitEvent(stage, _STAGES, _STAGES))
+    return encoding
+
+
+def _by_mesh(
+    last: "_Last", sample: LatticeProblem, mesh: Mesh, share: float, interior: float, choices: list[Choice]
+) -> LatticeEncoding | None:
+    """A coded mesh, where it meets the goal in fewer bytes than the best lattice took on the sample."""
+    grid, goal = last.grid, last.goal
+    only_surface = goal.size is None and goal.max_error is None and not goal.lossless
+    if not (sample.surface and only_surface and grid.transform.is_linear):
+        return None
+    closed = prepared(mesh)
+    if closed is None:
+        return None
+    indexed = Mesh.of(grid.transform.to_index(closed.vertices), closed.triangles)
+    voxel = float(grid.transform.voxel_size.mean())
+    scaled, fitter = _on_sample(goal, last.fitter.problem, share), LatticeFitter(sample)
+    found: list[Choice] = []
+    for bits in _MESH_BITS:
+        attempt = fitter.mesh_attempt(indexed, voxel, bits)
+        loss = estimate_loss(sample, attempt, interior * share)
+        if excess(scaled, loss, 0) > 1:
+            continue
+        masks_alone = fitter.num_bytes(attempt) - len(attempt.mesh)
+        found.append(Choice(attempt.candidate, 0.0, masks_alone + int(len(attempt.mesh) * share), loss.rmse))
+        if len(found) > 1 and found[-1].bytes > found[-2].bytes:
+            break
+    tried = sorted([*found, *choices], key=lambda choice: choice.bytes)
+    for choice in tried:
+        if not choice.candidate.mesh_bits:
+            break
+        full = last.fitter.mesh_attempt(indexed, voxel, choice.candidate.mesh_bits)
+        if last.excess(full) <= 1:
+            rest = [other for other in tried if other is not choice]
+            return replace(last.finished(full), choices=[choice, *rest])
+    return None
+
+
+def _on_sample(goal: Goal, problem: LatticeProblem, share: float) -> Goal:
+    """The goal in the problem's units, in which voxels of a level set are about 1; a size in proportion."""
+    scale = float(problem.scale[0])
+    return replace(
+        goal,
+        rmse=None if goal.rmse is None else goal.rmse / scale,
+        max_error=None if goal.max_error is None else goal.max_error / scale,
+        size=None if goal.size is None else max(1, int(goal.size * share)),
+    )
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The last part of an encode, on the whole grid."""
+
+    grid: SparseGrid
+    goal: Goal
+    fitter: LatticeFitter
+
+    def encoding(self, choices: list[Choice]) -> LatticeEncoding:
+        """By the first choice that meets the goal on the whole grid, else the nearest miss."""
+        if self.goal.lossless:
+            attempt = self.fitter.attempt(choices[0].candidate, choices[0].step)
+            return self.finished(self.fitter.exact(attempt))
+        nearest: tuple[float, Attempt] | None = None
+        for choice in choices:
+            missed: list[tuple[float, Attempt]] = []
+
+            def evaluate(
+                step: float, choice: Choice = choice, missed: list[tuple[float, Attempt]] = missed
+            ) -> tuple[float, Attempt]:
+                attempt = self.fitter.attempt(choice.candidate, step, bounded=self.goal.max_error is not None)
+                found = self.excess(attempt)
+                if not missed or found < missed[0][0]:
+                    missed[:] = [(found, attempt)]
+                return found, attempt
+
+            found = find_step(evaluate, _CAUTIOUS * choice.step, _TRIES, falling=self.goal.size is not None)
+            if found is not None:
+                return self.finished(found)
+            if nearest is None or missed[0][0] < nearest[0]:
+                nearest = missed[0]
+        assert nearest is not None
+        return replace(self.finished(nearest[1]), met=False)
+
+    def excess(self, attempt: Attempt) -> float:
+        size = self.fitter.num_bytes(attempt) if self.goal.size is not None else 0
+        return excess(self.goal, self._loss(attempt), size)
+
+    def _loss(self, attempt: Attempt) -> Loss:
+        """As measured on what a decoder would give."""
+        grid = self.grid
+        values = grid.leaf_values.copy()
+        write_values(attempt.spec, attempt.decoded, values, grid.topology, grid.value_type, grid.save_as_half)
+        decoded = replace(grid, leaf_values=values)
+        errors = value_errors(grid, decoded)
+        return Loss(
+            errors.rmse or 0.0,
+            errors.max_leaf or 0.0,
+            interior_overlap(grid, decoded) if self.goal.iou is not None else None,
+            surface_distance(grid, decoded) if self.goal.mcd is not None else None,
+        )
+
+    def finished(self, attempt: Attempt) -> LatticeEncoding:
+        spec, sections = self.fitter.coded(attempt)
+        return LatticeEncoding(spec.to_json(), sections)
