@@ -13,6 +13,7 @@ from fieldcodec.nets.experts import ExpertNetwork
 
 _SAMPLES = 1 << 14  # of all experts together,
 _FEWEST = 1 << 10  # but of each expert at least these
+_AT_ONCE = 1 << 14  # of all experts together
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class HeldOut:
     @torch.no_grad()
     def losses(self, network: ExpertNetwork, loss: Loss) -> Float[Tensor, "experts"]:
         """[K] float64 on the CPU: the loss of each expert."""
-        predicted = network(self.local)
-        each = [loss(one[None], target[None]) for one, target in zip(predicted, self.target, strict=True)]
-        return torch.stack(each).cpu().double()
+        experts, count = self.local.shape[:2]
+        total = torch.zeros(experts, dtype=torch.float64)
+        part = max(_AT_ONCE // experts, 1)
+        for start in range(0, count, part):
+            local, target = self.local[:, start : start + part], self.target[:, start : start + part]
+            total += loss(network(local), target).cpu().double() * (local.shape[1] / count)
+        return total

@@ -61,7 +61,7 @@ def _balanced_steps(network: ExpertNetwork, held_out: HeldOut, loss: Loss, free:
         noise *= _PROBE * rms.reshape(-1, *[1] * (tensor.dim() - 1))
         growth = _growth(network, tensor, torch.cat([noise, -noise]), held_out, loss) - free
         # what hardly matters is taken to matter a little, or chance would set its step
-        relative.append((growth.clamp_min(1e-5 * free) / size).rsqrt().float())
+        relative.append((torch.maximum(growth, 1e-5 * free + 1e-20) / size).rsqrt().float())
         spread.append(rms.cpu())
         counts.append(size)
     logs = torch.stack([count * step.log() for count, step in zip(counts, relative, strict=True)])

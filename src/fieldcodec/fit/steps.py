@@ -106,22 +106,22 @@ class GraphedStep:
     """
 
     def __init__(self, network: ExpertNetwork, loss: Loss, recorder: Recorder | None = None) -> None:
-        device = network.weights[0].device
-        self._rate = torch.zeros((), device=device)
-        self._work = _Work(
-            network, loss, torch.optim.Adam(network.parameters(), lr=self._rate, fused=True, capturable=True)
-        )
-        self._recorder: Recorder = recorder or CudaRecorder(device)
+        self._device = network.weights[0].device
+        rate = torch.zeros((), device=self._device)
+        adam = torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=True)
+        self._work = _Work(network, loss, adam)
+        self._recorder: Recorder = recorder or CudaRecorder(self._device)
         self._inputs: tuple[Tensor, ...] = ()  # what the recorded step reads; made by the first batch
         self._made = 0
         self._enqueue = self._rehearse
 
     def make(self, local: Tensor, target: Tensor, learning_rate: float) -> None:
         if not self._inputs:
-            self._inputs = (local.to(self._rate.device, copy=True), target.to(self._rate.device, copy=True))
+            self._inputs = tuple(torch.empty_like(given, device=self._device) for given in (local, target))
         for static, given in zip(self._inputs, (local, target), strict=True):
             static.copy_(given, non_blocking=True)
-        self._rate.fill_(learning_rate)
+        for group in self._work.optimizer.param_groups:
+            group["lr"].fill_(learning_rate)
         if self._made == _REHEARSALS:
             self._record()
         self._enqueue()
@@ -178,7 +178,8 @@ class _Work:
         for start in range(0, count, part):
             stop = min(start + part, count)
             predicted = self._network(local[:, start:stop])
-            value = self._loss(predicted, target[:, start:stop]) * ((stop - start) / count)
+            # the sum, not the mean: experts share no parameters, and so none shall share its step with others
+            value = self._loss(predicted, target[:, start:stop]).sum() * ((stop - start) / count)
             value.backward()
             total += value.detach()
         return total.to(self._smooth.dtype)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fieldcodec.fit import held_out
 from fieldcodec.fit.held_out import HeldOut
 from fieldcodec.fit.loop import fit_network
 from fieldcodec.fit.losses import mean_squared_error
@@ -35,20 +36,20 @@ def _phase(tolerance: float, bits: int = 10, limit: float = 0.0) -> Phase:
     return Phase("settle", 1, 1e-3, weight_bits=bits, rounding_tolerance=tolerance, rounding_limit=limit)
 
 
-def _growth(network: ExpertNetwork, held_out: HeldOut, phase: Phase) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    free = held_out.losses(network, mean_squared_error)
-    network.steps = choose_steps(network, held_out, mean_squared_error, phase)
-    rounded = held_out.losses(network, mean_squared_error)
+def _growth(network: ExpertNetwork, samples: HeldOut, phase: Phase) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    free = samples.losses(network, mean_squared_error)
+    network.steps = choose_steps(network, samples, mean_squared_error, phase)
+    rounded = samples.losses(network, mean_squared_error)
     steps, network.steps = network.steps, None
     return rounded / free - 1, steps
 
 
 def test_the_tolerance_is_used_up_and_kept(fitted: ExpertNetwork) -> None:
-    held_out = HeldOut.of(_sampler(), 2, seed=0)
+    samples = HeldOut.of(_sampler(), 2, seed=0)
     before = [tensor.detach().clone() for tensor in fitted.stored]
     last: list[torch.Tensor] = []
     for tolerance in (0.1, 0.5, 3.0):
-        growth, steps = _growth(fitted, held_out, _phase(tolerance))
+        growth, steps = _growth(fitted, samples, _phase(tolerance))
         assert (growth <= tolerance).all()
         assert (growth > 0.15 * tolerance).all()
         assert all(step.shape == (2,) for step in steps)
@@ -62,23 +63,38 @@ def test_the_tolerance_is_used_up_and_kept(fitted: ExpertNetwork) -> None:
 
 
 def test_a_limit_takes_the_place_of_the_tolerance_where_it_can_be_kept(fitted: ExpertNetwork) -> None:
-    held_out = HeldOut.of(_sampler(), 2, seed=0)
-    free = held_out.losses(fitted, mean_squared_error)
+    samples = HeldOut.of(_sampler(), 2, seed=0)
+    free = samples.losses(fitted, mean_squared_error)
     limit = float(free.min()) * 1.5  # only the first expert is below
-    growth, _ = _growth(fitted, held_out, _phase(0.1, limit=limit))
+    growth, _ = _growth(fitted, samples, _phase(0.1, limit=limit))
     assert 0.15 < growth[0] <= 1.0  # half of which training is expected to take back
     assert growth[1] <= 0.1
-    growth, _ = _growth(fitted, held_out, _phase(3.0, limit=float(free.max()) * 1.05))
+    growth, _ = _growth(fitted, samples, _phase(3.0, limit=float(free.max()) * 1.05))
     assert growth[1] <= 0.1  # a large tolerance does not break the limit
 
 
 def test_steps_are_never_finer_than_the_bits_allow(fitted: ExpertNetwork) -> None:
-    held_out = HeldOut.of(_sampler(), 2, seed=0)
+    samples = HeldOut.of(_sampler(), 2, seed=0)
     finest = [finest_steps(*pair) for pair in zip(fitted.stored, fitted.stored_bits(5), strict=True)]
-    exact = choose_steps(fitted, held_out, mean_squared_error, _phase(0.0, bits=5))
+    exact = choose_steps(fitted, samples, mean_squared_error, _phase(0.0, bits=5))
     assert all(torch.equal(step, fine) for step, fine in zip(exact, finest, strict=True))
-    chosen = choose_steps(fitted, held_out, mean_squared_error, _phase(0.01, bits=5))
+    chosen = choose_steps(fitted, samples, mean_squared_error, _phase(0.01, bits=5))
     assert all((step >= fine).all() for step, fine in zip(chosen, finest, strict=True))
+
+
+def test_a_loss_of_nothing_does_no_harm(fitted: ExpertNetwork) -> None:
+    def nothing(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (predicted - target).mean(dim=(1, 2)) * 0
+
+    steps = choose_steps(fitted, HeldOut.of(_sampler(), 2, seed=0), nothing, _phase(0.3))
+    assert all((torch.isfinite(step) & (step > 0)).all() for step in steps)
+
+
+def test_many_experts_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch, fitted: ExpertNetwork) -> None:
+    samples = HeldOut.of(_sampler(), 2, seed=0)
+    whole = samples.losses(fitted, mean_squared_error)
+    monkeypatch.setattr(held_out, "_AT_ONCE", 2 * 300)
+    assert torch.allclose(samples.losses(fitted, mean_squared_error), whole)
 
 
 def test_rounding_passes_gradients_and_stays_in_range() -> None:
