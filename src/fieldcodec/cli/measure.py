@@ -123,9 +123,9 @@ def _grid_report(
         bytes_vdb16_blosc=vdb16_blosc_bytes(grid),
         bytes=info.num_bytes,
         method=method_of(info),
-        parameters=info.parameters,
+        parameters=None if info.lattice else info.parameters,
         multiply_adds=multiply_adds_per_voxel(info),
-        corrections=info.corrections,
+        corrections=None if info.lattice else info.corrections,
         rounding_loss=info.fits["values"].rounding_loss if "values" in info.fits else None,
         seconds_encode=seconds_encode,
         seconds_decode=seconds_decode,
@@ -150,7 +150,7 @@ def method_of(info: CompressedGrid) -> str:
 def multiply_adds_per_voxel(info: CompressedGrid) -> int | None:
     """Of a voxel of a leaf: for its value, and for its active state where a classifier tells it."""
     if info.lattice is not None:
-        return info.lattice.multiply_adds
+        return info.lattice.multiply_adds or None
     specs = info.network_specs
     asked = [specs[role].multiply_adds for role in ("values", "level0") if role in specs]
     return sum(asked) if asked else None
