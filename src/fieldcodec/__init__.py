@@ -4,6 +4,7 @@ A map of the package, in the order in which data flow through it:
 
     io          files <-> grids: .vdb, .nvdb, dense arrays, meshes
     grid        the sparse tree: topology, values, transform, metadata
+    lattice     grids -> spline coefficients
     fit, nets   grids -> network parameters
     coding      numbers <-> bytes, exactly
     container   the .fcodec file
@@ -16,8 +17,15 @@ The names below are the public interface. They are loaded when first used, so th
 costs nothing.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# numba's pool of TBB threads can hang when the interpreter ends; OpenMP comes first wherever it is found.
+os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
+if "numba" in sys.modules:  # it has read its settings already
+    sys.modules["numba"].config.THREADING_LAYER_PRIORITY = os.environ["NUMBA_THREADING_LAYER_PRIORITY"].split()
 
 if TYPE_CHECKING:
     from fieldcodec.fit.phases import FitEvent
