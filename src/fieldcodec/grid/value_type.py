@@ -31,6 +31,15 @@ class ValueType:
         return self.dtype.kind == "b"
 
 
+def rounded_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Doubles of any shape -> the nearest integers of a type (ties to even), clipped to its range."""
+    limits = np.iinfo(dtype)
+    top = float(limits.max)
+    if int(top) > limits.max:  # the largest int64 has no double; clip to the last one below it
+        top = float(np.nextafter(top, 0))
+    return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
+
+
 def _type(name: str, dtype: str, channels: int = 1) -> ValueType:
     return ValueType(name, np.dtype(dtype), channels)
 

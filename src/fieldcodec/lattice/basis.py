@@ -21,6 +21,11 @@ STRIDES = (2, 3, 4, 6, 8, 16)
 DEGREES = (1, 3)
 
 
+def name(stride: int, degree: int) -> str:
+    """For people: cubic/8 is one cubic spline coefficient every 8 voxels."""
+    return f"{'linear' if degree == 1 else 'cubic'}/{stride}"
+
+
 def num_taps(degree: int) -> int:
     """Nodes per axis that a voxel takes its value from."""
     return degree + 1

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fieldcodec.lattice import basis
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -21,7 +23,7 @@ class Candidate:
     def __str__(self) -> str:
         if self.mesh_bits:
             return f"mesh of {self.mesh_bits} bits"
-        names = [f"{'linear' if degree == 1 else 'cubic'}/{stride}" for stride, degree, _ in self.levels]
+        names = [basis.name(stride, degree) for stride, degree, _ in self.levels]
         return " + ".join(names + ["residual"] * self.residual) or "no lattice"
 
 

@@ -61,7 +61,7 @@ class LatticeFitter:
 
     problem: LatticeProblem
     _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
-    _first: dict[tuple[int, int], list[tuple[float, list[LatticeFit]]]] = field(default_factory=dict)
+    _first: dict[tuple[int, int], tuple[float, list[LatticeFit]]] = field(default_factory=dict)
 
     def lattice(self, stride: int, degree: int) -> Lattice:
         key = (stride, degree)
@@ -174,14 +174,11 @@ class LatticeFitter:
     def _first_fit(self, level: Level, channel: int, step: float) -> LatticeFit:
         """The fit of a first level, made again only where the step is far from that it was made for."""
         key = (level.stride, level.degree)
-        for made_for, fits in self._first.get(key, []):
-            if 0.6 < step / made_for < 1.7 and len(fits) > channel:
-                return fits[channel]
-        options = _options(level.stride, step)
-        lattice, problem = self.lattice(*key), self.problem
-        fits = [LatticeFit(lattice, target, problem.importance, options) for target in problem.targets]
-        self._first[key] = [(step, fits)]
-        return fits[channel]
+        if key not in self._first or not 0.6 < step / self._first[key][0] < 1.7:
+            options, lattice, problem = _options(level.stride, step), self.lattice(*key), self.problem
+            fits = [LatticeFit(lattice, target, problem.importance, options) for target in problem.targets]
+            self._first[key] = step, fits
+        return self._first[key][1][channel]
 
     def _residuals(self, spec: LatticeSpec, fixed: np.ndarray, economy: int) -> tuple[np.ndarray, bytes]:
         problem = self.problem

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fieldcodec.errors import FormatError
+from fieldcodec.grid.value_type import rounded_integers
 from fieldcodec.lattice import basis
 from fieldcodec.lattice.operator import MAX_FIXED
 
@@ -57,7 +58,7 @@ class LatticeSpec:
 
     def __str__(self) -> str:
         names = ["mesh"] * bool(self.mesh)
-        names += [f"{'linear' if level.degree == 1 else 'cubic'}/{level.stride}" for level in self.levels]
+        names += [basis.name(level.stride, level.degree) for level in self.levels]
         return " + ".join(names + ["exact" if self.exact else "residual"] * bool(self.residual))
 
     @property
@@ -73,7 +74,7 @@ class LatticeSpec:
         """Integers F of one channel, of any shape -> values of a type, the same on every machine."""
         values = fixed * self.unit[channel] + self.offset[channel]
         np.clip(values, self.low[channel], self.high[channel], out=values)
-        return _to_integers(values, dtype) if dtype.kind in "iu" else values.astype(dtype)
+        return rounded_integers(values, dtype) if dtype.kind in "iu" else values.astype(dtype)
 
     def margins(self, fixed: np.ndarray, background: np.ndarray) -> np.ndarray:
         """[C, N, 512] int32 -> [N, 512] int16: how far the decoded values speak for "active".
@@ -124,14 +125,6 @@ class LatticeSpec:
         if not good:
             raise FormatError(f"the description of a lattice holds numbers that are not allowed: {data!r:.300}")
         return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh)
-
-
-def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    limits = np.iinfo(dtype)
-    top = float(limits.max)
-    if int(top) > limits.max:  # the largest int64 has no double; clip to the last one below it
-        top = float(np.nextafter(top, 0))
-    return np.clip(np.rint(values), float(limits.min), top).astype(dtype)
 
 
 def _finite(number: Any) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.grid.value_type import rounded_integers
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,8 @@ class Normalisation:
         """[n, C] network outputs -> values of the grid's type, clipped, integers rounded."""
         values = np.clip(network.astype(np.float64) * self.scale + self.offset, self.low, self.high)
         if grid_dtype.kind in "iu":
-            values = np.rint(values)
-            limits = np.iinfo(grid_dtype)
-            top = float(limits.max)
-            if int(top) > limits.max:  # the largest int64 has no double; clip to the last one below it
-                top = float(np.nextafter(top, 0))
-            values = np.clip(values, float(limits.min), top)
-        elif save_as_half:
+            return rounded_integers(values, grid_dtype)
+        if save_as_half:
             values = values.astype(np.float16)
         return values.astype(grid_dtype)
 
