@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fieldcodec.coding.bits import popcount
 from fieldcodec.coding.jit import kernel
 
 RANK_BITS = 8  # ranks that share an entry of a guide differ in this many low bits
@@ -10,14 +11,6 @@ RANK_BITS = 8  # ranks that share an entry of a guide differ in this many low bi
 def rank_guide(ends: np.ndarray) -> np.ndarray:
     """[ranks / 256] int64: where the search for a rank may begin. `ends` [n]: cumulative counts of active voxels."""
     return np.searchsorted(ends, np.arange(0, ends[-1], 1 << RANK_BITS), side="right")
-
-
-@kernel
-def _count(word: np.uint64) -> np.int64:  # pragma: no cover - compiled
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @kernel
@@ -39,14 +32,14 @@ def find_active(
         remaining = rank - (ends[which - 1] if which else 0)
         index = 0
         while True:
-            count = _count(words[leaf, index])
+            count = popcount(words[leaf, index])
             if remaining < count:
                 break
             remaining -= count
             index += 1
         word, shift = words[leaf, index], np.int64(0)
         for width in (32, 16, 8, 4, 2, 1):  # halves the stretch that holds the bit
-            count = _count(word & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)))
+            count = popcount(word & ((np.uint64(1) << np.uint64(width)) - np.uint64(1)))
             if remaining >= count:
                 remaining -= count
                 word >>= np.uint64(width)

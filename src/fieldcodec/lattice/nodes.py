@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numba import njit, prange
 
+from fieldcodec.coding.bits import popcount
 from fieldcodec.coding.neighbours import cells_and_table, find
 from fieldcodec.lattice import basis
 
@@ -101,14 +102,6 @@ def block_side(stride: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _popcount(word):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@njit(cache=True, nogil=True)
 def _number_in(row, x, y, z, side, words, starts):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Number of the node at (x, y, z), in the block at `row` if that is not negative; or -1."""
     if row < 0:
@@ -117,7 +110,7 @@ def _number_in(row, x, y, z, side, words, starts):  # type: ignore[no-untyped-de
     word, bit = words[row, slot >> 6], np.uint64(slot & 63)
     if (word >> bit) & np.uint64(1) == np.uint64(0):
         return np.int64(-1)
-    return starts[row, slot >> 6] + _popcount(word & ((np.uint64(1) << bit) - np.uint64(1)))
+    return starts[row, slot >> 6] + popcount(word & ((np.uint64(1) << bit) - np.uint64(1)))
 
 
 @njit(cache=True, nogil=True)
