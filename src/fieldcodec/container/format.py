@@ -41,6 +41,7 @@ class SectionId(IntEnum):
     LATTICE = 17  # spline coefficients of active voxels' values
     VOXEL_RESIDUALS = 18  # what a lattice leaves open, voxel by voxel
     MESH = 19  # the surface of a level set as a coded mesh
+    SIGNS = 20  # which active voxels lie inside the surface
 
 
 class SectionFlag(IntFlag):

@@ -15,7 +15,7 @@ from fieldcodec.grid.topology import Topology
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.fields import ExpertField, FieldEvaluator, active_points, leaf_blocks
-from fieldcodec.volume.lattice_codec import add_residuals, decode_fixed, fixed_of_mesh, write_values
+from fieldcodec.volume.lattice_codec import add_residuals, decode_fixed, decode_signs, fixed_of_mesh, write_values
 from fieldcodec.volume.networks import decode_network
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.sections import NETWORK_SECTIONS
@@ -114,7 +114,11 @@ def _fill_from_lattice(grid: CompressedGrid, topology: Topology, fixed: np.ndarr
     """Writes the values of active voxels."""
     spec = grid.lattice
     assert spec is not None
-    numbers = add_residuals(grid.section("voxel residuals"), spec, fixed, topology) if spec.residual else fixed
+    numbers = fixed
+    if spec.residual:
+        numbers = add_residuals(grid.section("voxel residuals"), spec, fixed, topology)
+    if spec.signs:
+        numbers = decode_signs(grid.section("signs"), spec, numbers, topology, grid.background.astype(np.float64))
     write_values(spec, numbers, leaf_values, topology, grid.value_type, grid.save_as_half)
 
 

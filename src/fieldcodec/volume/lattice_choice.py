@@ -13,18 +13,20 @@ class Candidate:
     Attributes:
         levels: (stride, degree, ratio) from coarse to fine; a level's step is `ratio` times the search's step.
         residual: voxels' residuals are coded as well, with the search's step.
+        signs: which active voxels lie inside the surface is stored as well.
         mesh_bits: bits of a coordinate of a coded mesh, which stands in the place of lattices; 0 where there is none.
     """
 
     levels: tuple[tuple[int, int, float], ...]
     residual: bool = False
     mesh_bits: int = 0
+    signs: bool = False
 
     def __str__(self) -> str:
         if self.mesh_bits:
             return f"mesh of {self.mesh_bits} bits"
         names = [basis.name(stride, degree) for stride, degree, _ in self.levels]
-        return " + ".join(names + ["residual"] * self.residual) or "no lattice"
+        return " + ".join(names + ["residual"] * self.residual + ["signs"] * self.signs) or "no lattice"
 
 
 @dataclass(frozen=True)

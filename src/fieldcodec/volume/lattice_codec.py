@@ -1,7 +1,7 @@
 """Lattice coefficients, masks guided by them and residuals <-> sections.
 
 Order of decoding: leaf origins (from the masks above) -> coefficients -> F of every leaf voxel -> leaf masks ->
-residuals of active voxels -> values. `LatticeSpec` says how F becomes values.
+residuals and signs of active voxels -> values. `LatticeSpec` says how F becomes values.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.coding.coefficients import decode_coefficients, encode_coefficients
 from fieldcodec.coding.residuals import decode_residuals, ordered_integers, values_of_ordered
+from fieldcodec.coding.value_masks import decode_masks_given_values, encode_masks_given_values
 from fieldcodec.grid import masks
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.value_type import ValueType
@@ -78,6 +79,37 @@ def add_residuals(data: bytes, spec: LatticeSpec, fixed: np.ndarray, topology: T
         result.append(decode_residuals(reader.blob(), predictions, active, origins, spec.residual))
     reader.end()
     return np.stack(result)
+
+
+def encode_signs(
+    spec: LatticeSpec, fixed: np.ndarray, inside: np.ndarray, active: np.ndarray, leaf_origins: np.ndarray,
+    background: np.ndarray,
+) -> bytes:  # fmt: skip
+    """Which active voxels lie inside the surface; F [1, N, 512] tells most of them, and all of the inactive ones.
+
+    Args:
+        fixed: with residuals, where there are any.
+        inside, active: [N, 512] bool.
+    """
+    told = np.where(active, inside, fixed[0] < 0)
+    return encode_masks_given_values(masks.pack(told), leaf_origins, spec.sign_margins(fixed[0], active, background))
+
+
+def decode_signs(
+    data: bytes, spec: LatticeSpec, fixed: np.ndarray, topology: Topology, background: np.ndarray
+) -> np.ndarray:
+    """[1, N, 512] int32: F with the signs that were stored.
+
+    Raises:
+        FormatError: the bytes are damaged.
+    """
+    margins = spec.sign_margins(fixed[0], topology.leaf_active_bits, background)
+    return signed(fixed, masks.unpack(decode_masks_given_values(data, topology.leaf_origins, margins)))
+
+
+def signed(fixed: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """F [1, N, 512] moved across the surface, as little as may be, where it says otherwise than `inside` [N, 512]."""
+    return np.where(inside, np.minimum(fixed, -1), np.maximum(fixed, 0)).astype(np.int32)
 
 
 def exact_integers(spec: LatticeSpec, channel: int, fixed: np.ndarray) -> np.ndarray:

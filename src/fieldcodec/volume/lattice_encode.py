@@ -1,7 +1,7 @@
 """Fitting lattices to a grid: candidates of strides, and what each gives at a step.
 
 LatticeProblem --> fit, level by level, each to what the coarser ones left --> rounded --> F on all leaf voxels
-               \\-> residual of active voxels, where a candidate has one
+               \\-> residual and signs of active voxels, where a candidate has them
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from fieldcodec.lattice.fit import FitOptions, LatticeFit
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
 from fieldcodec.volume.lattice_choice import Candidate
-from fieldcodec.volume.lattice_codec import encode_integers, exact_integers, fixed_of_mesh
+from fieldcodec.volume.lattice_codec import encode_integers, encode_signs, exact_integers, fixed_of_mesh, signed
 from fieldcodec.volume.lattice_problem import LatticeProblem
 from fieldcodec.volume.lattice_spec import STEP_UNITS, LatticeSpec, Level
 
@@ -41,7 +41,8 @@ class Attempt:
     Attributes:
         integers: [channel][level] coefficients.
         fixed: [C, N, 512] int32, F without residuals.
-        decoded: [C, N, 512] int32, F with residuals.
+        unsigned: [C, N, 512] int32, F with residuals.
+        decoded: [C, N, 512] int32, F with residuals and signs.
         residuals, mesh: coded; empty where there is none.
     """
 
@@ -50,6 +51,7 @@ class Attempt:
     spec: LatticeSpec
     integers: tuple[tuple[np.ndarray, ...], ...]
     fixed: np.ndarray
+    unsigned: np.ndarray
     decoded: np.ndarray
     residuals: bytes = b""
     mesh: bytes = b""
@@ -84,10 +86,11 @@ class LatticeFitter:
         integers = []
         for channel in range(problem.channels):
             integers.append(tuple(self._levels(candidate, spec, channel, fixed[channel])))
-        decoded, coded = fixed, b""
+        unsigned, coded = fixed, b""
         if candidate.residual:
-            decoded, coded = self._residuals(spec, fixed, 0 if bounded else _ECONOMY)
-        return Attempt(candidate, step, spec, tuple(integers), fixed, decoded, coded)
+            unsigned, coded = self._residuals(spec, fixed, 0 if bounded else _ECONOMY)
+        decoded = signed(unsigned, problem.inside) if candidate.signs else unsigned
+        return Attempt(candidate, step, spec, tuple(integers), fixed, unsigned, decoded, coded)
 
     def mesh_attempt(self, mesh: Mesh, voxel: float, bits: int) -> Attempt:
         """Distances to a coded mesh in the place of lattices.
@@ -104,7 +107,7 @@ class LatticeFitter:
         )  # fmt: skip
         data = encode_mesh(mesh, bits)
         fixed = fixed_of_mesh(data, spec, problem.origins)
-        return Attempt(Candidate((), mesh_bits=bits), 0.0, spec, (), fixed, fixed, mesh=data)
+        return Attempt(Candidate((), mesh_bits=bits), 0.0, spec, (), fixed, fixed, fixed, mesh=data)
 
     def exact(self, attempt: Attempt) -> Attempt:
         """The attempt with residuals of the values' own bits on top."""
@@ -130,6 +133,7 @@ class LatticeFitter:
             "lattice coefficients": encode_integers(lattices, attempt.integers) if lattices else b"",
             "mesh": attempt.mesh,
             "leaf masks": guided if spec.guided else plain,
+            "signs": self._signs(attempt) if spec.signs else b"",
             "voxel residuals": attempt.residuals,
         }
 
@@ -152,6 +156,7 @@ class LatticeFitter:
         return LatticeSpec(
             banded=problem.surface, unit=tuple((problem.scale * unit).tolist()), offset=tuple(problem.offset.tolist()),
             low=tuple(problem.low.tolist()), high=tuple(problem.high.tolist()), levels=levels, residual=residual,
+            signs=candidate.signs,
         )  # fmt: skip
 
     def _levels(self, candidate: Candidate, spec: LatticeSpec, channel: int, fixed: np.ndarray) -> Sequence[np.ndarray]:
@@ -179,6 +184,12 @@ class LatticeFitter:
             fits = [LatticeFit(lattice, target, problem.importance, options) for target in problem.targets]
             self._first[key] = step, fits
         return self._first[key][1][channel]
+
+    def _signs(self, attempt: Attempt) -> bytes:
+        problem = self.problem
+        return encode_signs(
+            attempt.spec, attempt.unsigned, problem.inside, problem.active, problem.origins, problem.background
+        )
 
     def _residuals(self, spec: LatticeSpec, fixed: np.ndarray, economy: int) -> tuple[np.ndarray, bytes]:
         problem = self.problem

@@ -55,6 +55,11 @@ class LatticeProblem:
     def channels(self) -> int:
         return len(self.targets)
 
+    @property
+    def inside(self) -> np.ndarray:
+        """[N, 512] bool: values below zero."""
+        return self.values[..., 0] < 0
+
     @cached_property
     def exact_numbers(self) -> tuple[str, np.ndarray]:
         """The smallest type that holds all active values (see `EXACT_TYPES`), and its ordered integers [C, N, 512]."""
@@ -85,18 +90,9 @@ class LatticeProblem:
             offset, scale = np.where(near, background, low), np.full(grid.channels, span)
         targets, importance = _targets(grid, active, offset, scale, surface)
         return LatticeProblem(
-            topology.leaf_origins,
-            active,
-            targets,
-            importance,
-            offset,
-            scale,
-            low,
-            high,
-            background,
-            surface,
-            grid.leaf_values,
-        )
+            topology.leaf_origins, active, targets, importance,
+            offset, scale, low, high, background, surface, grid.leaf_values,
+        )  # fmt: skip
 
     def subset(self, rows: np.ndarray) -> "LatticeProblem":
         """Only the leaves at `rows`."""

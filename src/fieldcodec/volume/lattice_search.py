@@ -22,6 +22,7 @@ _TRIES = 5
 _GOOD_ENOUGH = 0.95  # of what is allowed
 _SMALLEST, _LARGEST = 1e-7, 30.0  # steps
 _FIRST_SURFACE, _FIRST_OTHER = 0.6, 0.05
+_ALMOST = 0.8  # of what the other demands allow: coarser steps would hardly be allowed
 _FAR, _FLAT = 0.3, 0.15  # of logarithms: a step that counts as another, a slope that counts as none
 _WORSE = 1.03  # finer candidates are no longer tried when two in a row take so much more than the best
 _LAST_RESORT = 0.05
@@ -34,6 +35,7 @@ _SURFACE = (
     Candidate(((6, 3, 1.0),)),
     Candidate(((4, 3, 1.0),)),
     Candidate(((8, 3, 1.0), (4, 3, 0.7))),
+    Candidate(((2, 3, 1.0),)),
     Candidate(((4, 3, 1.6),), residual=True),
 )
 _BOUNDED = (
@@ -68,24 +70,16 @@ def choose(sample: LatticeProblem, goal: Goal, interior: float) -> list[Choice]:
         goal: in scaled units; a size is that of the sample.
         interior: see `estimate_loss`.
     """
-    fitter, choices = LatticeFitter(sample), []
+    fitter, choices = LatticeFitter(sample), list[Choice]()
     for candidate in _candidates(goal, sample.surface):
         if goal.lossless:
             steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
             choices += [_lossless_choice(fitter, candidate, step) for step in steps]
             continue
-
-        def evaluate(step: float, candidate: Candidate = candidate) -> tuple[float, Choice]:
-            attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
-            loss = estimate_loss(sample, attempt, interior)
-            size = fitter.num_bytes(attempt) if goal.size is not None else 0
-            return excess(goal, loss, size), Choice(candidate, step, size, loss.rmse)
-
-        found = find_step(evaluate, first_step(goal, sample.surface), _TRIES, falling=goal.size is not None)
-        if found is not None and goal.size is None:
-            attempt = fitter.attempt(candidate, found.step, bounded=goal.max_error is not None)
-            found = replace(found, bytes=fitter.num_bytes(attempt))
-        choices += [found] if found is not None else []
+        found = _coarsest(fitter, candidate, goal, interior)
+        if goal.iou is not None and sample.surface:
+            found = _with_signs(fitter, candidate, goal, interior, found)
+        choices += [found[0]] if found is not None else []
         if _is_past_best(choices, goal):
             break
     if not choices:  # nothing met the goal in the tries it was given: the whole grid gets more
@@ -95,6 +89,34 @@ def choose(sample: LatticeProblem, goal: Goal, interior: float) -> list[Choice]:
         else:
             choices = [Choice(candidates[-1], _LAST_RESORT * step, 0, 0.0)]
     return sorted(choices, key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
+
+
+def _coarsest(fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float) -> tuple[Choice, Loss] | None:
+    """What the candidate needs to meet the goal on the fitter's leaves; None where it does not."""
+
+    def evaluate(step: float) -> tuple[float, tuple[Attempt, Loss]]:
+        attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
+        loss = estimate_loss(fitter.problem, attempt, interior)
+        return excess(goal, loss, fitter.num_bytes(attempt) if goal.size is not None else 0), (attempt, loss)
+
+    first = first_step(goal, fitter.problem.surface)
+    found = find_step(evaluate, first, _TRIES, falling=goal.size is not None)
+    if found is None:
+        return None
+    attempt, loss = found
+    return Choice(candidate, attempt.step, fitter.num_bytes(attempt), loss.rmse), loss
+
+
+def _with_signs(
+    fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float, found: tuple[Choice, Loss] | None
+) -> tuple[Choice, Loss] | None:
+    """The candidate with stored signs where that takes fewer bytes: where the overlap is the hardest demand."""
+    if found is not None and excess(replace(goal, iou=None), found[1], 0) > _ALMOST:
+        return found
+    signed = _coarsest(fitter, replace(candidate, signs=True), goal, interior)
+    if signed is None or (found is not None and found[0].bytes <= signed[0].bytes):
+        return found
+    return signed
 
 
 def _is_past_best(choices: list[Choice], goal: Goal) -> bool:

@@ -20,6 +20,7 @@ STEP_UNITS = 64  # units of F in the finest step: rounding to units then adds no
 MARGIN_BAND = 192  # margins of the mask coder: a level set's half width (3 voxels of 64 each)
 EXACT_TYPES = {name: np.dtype(f"<{name}") for name in ("f2", "f4", "f8", "i4", "i8", "u4")}
 MARGIN_FULL = 8192  # and the largest value of other grids
+_LEAST, _MOST = -32768, 32767  # margins
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class LatticeSpec:
         guided: the masks of leaves are coded with the values known.
         mesh: F per voxel of distance to a coded mesh, which stands in the place of lattices; 0 where there is none.
         banded: values are distances in a narrow band, the background being its half width.
+        signs: which active voxels lie inside the surface is stored, and overrules the sign of F.
     """
 
     unit: tuple[float, ...]
@@ -55,11 +57,13 @@ class LatticeSpec:
     guided: bool = True
     banded: bool = False
     mesh: float = 0.0
+    signs: bool = False
 
     def __str__(self) -> str:
         names = ["mesh"] * bool(self.mesh)
         names += [basis.name(level.stride, level.degree) for level in self.levels]
-        return " + ".join(names + ["exact" if self.exact else "residual"] * bool(self.residual))
+        names += ["exact" if self.exact else "residual"] * bool(self.residual)
+        return " + ".join(names + ["signs"] * self.signs)
 
     @property
     def multiply_adds(self) -> int:
@@ -94,7 +98,16 @@ class LatticeSpec:
                 span = max(abs(self.high[channel] - rest), abs(self.low[channel] - rest)) or 1.0
                 away = np.abs(of_channel * self.unit[channel] + (self.offset[channel] - rest))
                 np.maximum(margin, away * (MARGIN_FULL / span), out=margin)
-        return np.clip(np.rint(margin), -32768, 32767).astype(np.int16)
+        return np.clip(np.rint(margin), _LEAST, _MOST).astype(np.int16)
+
+    def sign_margins(self, fixed: np.ndarray, active: np.ndarray, background: np.ndarray) -> np.ndarray:
+        """[N, 512] int32, [N, 512] bool -> [N, 512] int16: how far F speaks for "inside", as `margins` for "active".
+
+        Inactive voxels, whose sign is known, leave no doubt.
+        """
+        inside, band = fixed < 0, abs(float(background[0]))
+        margin = np.rint(fixed * (-MARGIN_BAND * self.unit[0] / band if band > 0 else 0.0))
+        return np.where(active, np.clip(margin, _LEAST, _MOST), np.where(inside, _MOST, _LEAST)).astype(np.int16)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +115,7 @@ class LatticeSpec:
             "levels": [[level.stride, level.degree, level.step] for level in self.levels],
             "residual": self.residual, "exact": self.exact, "guided": self.guided,
             "banded": self.banded, "mesh": self.mesh,
-        }  # fmt: skip
+        } | ({"signs": True} if self.signs else {})  # fmt: skip
 
     @staticmethod
     def from_json(data: Any, channels: int) -> "LatticeSpec":
@@ -114,17 +127,19 @@ class LatticeSpec:
             levels = tuple(Level(*(_integer(x) for x in level)) for level in data["levels"])
             residual, exact = _integer(data["residual"]), str(data["exact"])
             guided, banded, mesh = data["guided"], data["banded"], _finite(data["mesh"])
+            signs = data.get("signs", False)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the description of a lattice is not understood: {error}") from error
         good = all(len(numbers) == channels for numbers in (unit, offset, low, high)) and all(x > 0 for x in unit)
         good &= len(levels) <= (MAX_LEVELS if mesh == 0 else 0) and (len(levels) > 0 or mesh > 0 or residual > 0)
         good &= 0 <= mesh <= MAX_FIXED and 0 <= residual <= MAX_FIXED and (mesh == 0 or channels == 1)
         good &= (exact == "" or exact in EXACT_TYPES) and isinstance(guided, bool) and isinstance(banded, bool)
+        good &= isinstance(signs, bool) and not (signs and (exact or not banded or channels != 1))
         for level in levels:
             good &= level.stride in basis.STRIDES and level.degree in basis.DEGREES and 1 <= level.step <= MAX_FIXED
         if not good:
             raise FormatError(f"the description of a lattice holds numbers that are not allowed: {data!r:.300}")
-        return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh)
+        return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh, signs)
 
 
 def _finite(number: Any) -> float:

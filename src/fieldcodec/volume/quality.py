@@ -9,6 +9,7 @@ from fieldcodec.errors import UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_MCD_OF_IOU = 0.25  # voxels
 _NUMBER = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
 
 
@@ -27,7 +28,7 @@ class Quality:
     max_error: float | str | None = None
     """Largest error of any active value: in the file's units, or as 1% of their range, or 0.1vx."""
     iou: float | None = None
-    """Level sets: least intersection over union of the interiors."""
+    """Level sets: least intersection over union of the interiors. Alone it allows an mcd of 0.25 voxel."""
     mcd: float | str | None = None
     """Level sets: largest modified Chamfer distance of the surfaces, in voxels."""
     size: int | str | None = None
@@ -130,6 +131,8 @@ def goal_of(quality: Quality, grid: SparseGrid, value_range: float, default_rmse
         if unit == "%":
             raise UsageError("mcd is a distance in voxels, such as 0.05")
         mcd = number
+    elif quality.iou is not None and rmse is None and quality.max_error is None:
+        mcd = _MCD_OF_IOU  # interiors can be kept exactly while the surface moves within its voxels
     size = None if quality.size is None else parse_size(quality.size)
     bound = _absolute("max_error", quality.max_error, value_range, voxel)
     return Goal(rmse, bound, quality.iou, mcd, size, quality.lossless)

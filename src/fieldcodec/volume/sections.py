@@ -23,6 +23,7 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "tile regressor": SectionId.TILE_NETWORK,
     "voxel values": SectionId.VOXEL_VALUES,
     "voxel regressor": SectionId.VOXEL_NETWORK,
+    "signs": SectionId.SIGNS,
     "voxel residuals": SectionId.VOXEL_RESIDUALS,
     "opaque grid": SectionId.OPAQUE_GRID,
 }

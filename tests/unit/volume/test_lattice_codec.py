@@ -12,7 +12,7 @@ from fieldcodec.coding.bytestream import ByteReader
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.build import grid_of_dense
 from fieldcodec.grid.metadata import Metadata, MetaEntry
-from fieldcodec.grid.procedural import sphere_level_set
+from fieldcodec.grid.procedural import level_set_of_function, sphere_level_set
 from fieldcodec.grid.sparse_grid import STAGGERED, SparseGrid
 from fieldcodec.metrics.quality import GridQuality
 from fieldcodec.testing import samples
@@ -68,6 +68,15 @@ def ball() -> SparseGrid:
     return sphere_level_set(12.0, centre=(0.3, -0.2, 0.15))
 
 
+@pytest.fixture(scope="module")
+def shell() -> SparseGrid:
+    """A hollow ball whose wall is hardly thicker than a voxel."""
+    centre, reach = np.array([0.3, -0.2, 0.15]), np.full(3, 20.0)
+    return level_set_of_function(
+        "shell", lambda p: np.abs(np.linalg.norm(p - centre, axis=1) - 14) - 0.7, -reach, reach, voxel_size=0.25
+    )
+
+
 def smooth(kind: str, scale: float = 1.0, offset: float = 0.0, **other: Any) -> SparseGrid:
     """A field without noise."""
     axes = np.meshgrid(*[np.linspace(0, 3, 20)] * 3, indexing="ij")
@@ -92,6 +101,31 @@ def test_level_set_reaches_an_overlap(ball: SparseGrid) -> None:
     assert compressed.method == "lattice"
     assert quality.iou >= 0.995
     assert compressed.num_bytes < 2000
+
+
+def test_thin_walls_keep_their_interior_by_stored_signs(shell: SparseGrid) -> None:
+    compressed, decoded, quality = round_trip(shell, iou=0.999, mcd=0.2)
+    assert compressed.lattice.signs
+    assert "signs" in compressed.sections
+    assert str(compressed.lattice).endswith("signs")
+    assert quality.iou == 1
+    assert 0.02 < quality.mcd <= 0.2
+    active = shell.topology.leaf_active_bits
+    assert np.array_equal(shell.leaf_values[active] < 0, decoded.leaf_values[active] < 0)
+    fine, _, _ = round_trip(shell, mcd=0.01)  # about what the overlap would take without stored signs
+    assert compressed.num_bytes < 0.6 * fine.num_bytes
+
+
+def test_an_overlap_alone_bounds_the_distance_too(shell: SparseGrid) -> None:
+    _, _, quality = round_trip(shell, iou=0.999)
+    assert quality.iou >= 0.999
+    assert quality.mcd <= 0.25
+
+
+def test_signs_are_not_stored_where_they_help_nothing(ball: SparseGrid) -> None:
+    for asked in ({"iou": 0.99, "mcd": 0.01}, {"mcd": 0.05}, {"rmse": "2%"}):
+        compressed, _, _ = round_trip(ball, **asked)
+        assert "signs" not in compressed.sections
 
 
 def test_level_set_of_another_voxel_size_and_demands_together() -> None:
@@ -290,13 +324,16 @@ def test_encoding_repeats_bit_for_bit(ball: SparseGrid) -> None:
     assert first == again
 
 
-def test_damaged_sections_are_format_errors(ball: SparseGrid) -> None:
+def test_damaged_sections_are_format_errors(ball: SparseGrid, shell: SparseGrid) -> None:
     """Behind the checksums: sections are taken as a hostile writer would give them."""
     rng = np.random.default_rng(2)
-    for grid, quality in ((ball, {"max_error": "2%"}), (dense("int32"), {"lossless": True})):
+    coded = ((ball, {"max_error": "2%"}), (dense("int32"), {"lossless": True}), (shell, {"iou": 0.999, "mcd": 0.2}))
+    for grid, quality in coded:
         whole = encoded(grid, **quality)
         compressed = whole.grids[0]
-        for name in sorted({"lattice coefficients", "leaf masks", "voxel residuals"} & set(compressed.sections)):
+        for name in sorted(
+            {"lattice coefficients", "leaf masks", "signs", "voxel residuals"} & set(compressed.sections)
+        ):
             data = compressed.sections[name]
             wrong = [b"", data[:-1], data[: len(data) // 2]]
             for _ in range(2):
@@ -325,6 +362,7 @@ def plain(ball: SparseGrid) -> CompressedVolume:
 
 @pytest.mark.parametrize("change", [
     {"exact": "f4"}, {"exact": "i4", "residual": 1}, {"residual": 7}, {"guided": False}, {"banded": False},
+    {"signs": True}, {"signs": 1}, {"signs": True, "residual": 7}, {"signs": True, "banded": False},
     {"levels": [[2, 3, 64]] * 8}, {"levels": [[8, 3, 2**30]]}, {"unit": [5e-324]}, {"unit": [1e308]},
     {"low": [1e300], "high": [-1e300]}, {"low": [-1e308], "high": [1e308], "unit": [1e300]}, {"offset": [1e308]},
 ])  # fmt: skip
