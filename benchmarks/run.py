@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import datetime
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy
 import torch
 
 import fieldcodec as fc
+from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.inputs import ConversionOptions, read_input
 from fieldcodec.cli.measure import Measured, encode_and_measure
@@ -158,44 +157,6 @@ def speeds(measured: Measured) -> dict[str, Any]:
         "encode_samples_per_second": sum(fit["samples"] for fit in fits) / seconds if seconds else None,
         "decode_active_voxels_per_second": active / measured.seconds_decode if measured.seconds_decode else None,
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "device": device,
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "fieldcodec": fc.__version__,
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name for people."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def commit() -> str | None:
-    """The commit measured, with `-dirty` where the sources were changed; None outside a clone."""
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        status = ["git", "status", "--porcelain", "--", "src"]
-        changed = subprocess.run(status, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/results.md from benchmarks/results/*.json.
+"""Write the tables of README.md and docs/results.md from the JSON files in benchmarks/results.
 
 python benchmarks/table.py            writes them
 python benchmarks/table.py --check    ends with 1 where they are out of date
@@ -11,9 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fieldcodec.bench.report import to_markdown
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+CURVES = RESULTS / "rate-distortion"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+CURVES_BEGIN, CURVES_END = "<!-- curves:begin -->", "<!-- curves:end -->"
+CURVES_ORDER = ("smoke", "cloud", "cloud-v224", "iguana", "heptane", "bonsai", "sphere", "bunny-256", "bunny")
 ORDER = (
     "smoke", "sphere", "cloud", "iguana", "bunny", "bunny-0.072", "bunny-0.072-mesh", "dragon-980", "armadillo-1519",
     "lucy-1600", "gears-800", "engine-800", "dragon-2029", "smoke-network", "sphere-network", "cloud-network",
@@ -87,6 +92,22 @@ def details(results: Sequence[Result]) -> str:
     rows = [[read(result) for _, read in columns] for result in results]
     tables = [overview(results), "", "## How, and how fast", "", _markdown([title for title, _ in columns], rows)]
     return "\n".join([*tables, "", "## Where the bytes are", "", _sections(results)])
+
+
+def curves(folder: Path = CURVES) -> str:
+    """The tables of bytes at equal error, one for each input that `rate_distortion.py` has measured."""
+    if not any(folder.glob("*.json")):
+        return "No curves are recorded yet; `python benchmarks/rate_distortion.py --data FOLDER` makes them."
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    results.sort(key=lambda result: CURVES_ORDER.index(result["name"]))
+    parts = []
+    for result in results:
+        name = result["name"]
+        table = to_markdown(result)
+        if (folder / f"{name}.png").is_file():
+            table += f"\n\n[The curves](../benchmarks/results/rate-distortion/{name}.png)"
+        parts.append(f"### {name}\n\n{table}")
+    return "\n\n".join([*parts, "\n".join(machines(results))])
 
 
 def _sections(results: Sequence[Result]) -> str:
@@ -173,20 +194,23 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def with_table(text: str, table: str) -> str:
+def with_table(text: str, table: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """A page with what stands between the markers replaced."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+        raise ValueError(f"the page has no {markers[0]} and {markers[1]}")
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def pages(folder: Path = RESULTS) -> dict[Path, str]:
     """Page -> its text with up-to-date tables."""
     results = load(folder)
     tables = {ROOT / "README.md": overview(results), ROOT / "docs" / "results.md": details(results)}
-    return {path: with_table(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
+    found = {path: with_table(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
+    page = ROOT / "docs" / "results.md"
+    found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
+    return found
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "measure how far one volume is from another",
     "voxelize": "turn a mesh into a level set, or a dense array into a fog volume",
     "generate": "make a procedural volume",
+    "bench": "compare our files with those of other codecs at equal error",
     "demo": "encode and decode a volume, print the report, write a picture",
 }
 

@@ -131,6 +131,7 @@ def _grid_report(
         seconds_decode=seconds_decode,
         sections={name: len(data) for name, data in info.sections.items()},
         choices=tuple(choice.to_json() for choice in info.choices),
+        trials=tuple(trial.to_json() for trial in info.trials),
         quality=quality,
         differences=comparison.differences if comparison else (),
     )

@@ -16,6 +16,18 @@ _SIGN_NATS = 217  # in 1/256: what a size of 1 costs beyond its first decision, 
 
 
 @inlined
+def plus(a, b):  # type: ignore[no-untyped-def]
+    """a + b of int64, wrapping around: numba takes overflow of signed integers for impossible, of unsigned ones not."""
+    return np.int64(np.uint64(a) + np.uint64(b))
+
+
+@inlined
+def minus(a, b):  # type: ignore[no-untyped-def]
+    """a - b of int64, wrapping around."""
+    return np.int64(np.uint64(a) - np.uint64(b))
+
+
+@inlined
 def bit_length(value):  # type: ignore[no-untyped-def]
     """Bits of an int64 taken as unsigned."""
     if value < 0:
@@ -55,9 +67,11 @@ def slope_at(predictions, voxel):  # type: ignore[no-untyped-def]
         place = voxel >> (3 * axis) & 7
         largest = 0
         if place > 0:
-            largest = min(abs(predictions[voxel] - predictions[voxel - (1 << (3 * axis))]), SUM_LIMIT)
+            largest = min(abs(minus(predictions[voxel], predictions[voxel - (1 << (3 * axis))])), SUM_LIMIT)
         if place < 7:
-            largest = max(largest, min(abs(predictions[voxel + (1 << (3 * axis))] - predictions[voxel]), SUM_LIMIT))
+            largest = max(
+                largest, min(abs(minus(predictions[voxel + (1 << (3 * axis))], predictions[voxel])), SUM_LIMIT)
+            )
         total += largest
     return total
 
@@ -78,7 +92,7 @@ def fill_contexts(near, sizes, at, taps, shares, num, expected, slope, height, l
         if size >= 0:
             total += size * shares[i]
             known += shares[i]
-            scatter += min(abs(near[at + taps[i]] - expected), SUM_LIMIT) * shares[i]
+            scatter += min(abs(minus(near[at + taps[i]], expected)), SUM_LIMIT) * shares[i]
     local = (total << 4) // known if known else np.int64(8)
     fine = min(log4(local), 127)
     spread = min(max(log4((scatter << 3) // known if known else scatter) - log_step, 0), 63)

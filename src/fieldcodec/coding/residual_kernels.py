@@ -18,6 +18,8 @@ from fieldcodec.coding.residual_contexts import (
     fill_contexts,
     is_worth_it,
     log4,
+    minus,
+    plus,
     quantised,
     slope_at,
     step_of_pass,
@@ -129,7 +131,7 @@ def _code_kind(coder, buffer, kind, value, specials, log_step, kinds, at, taps, 
         share = votes[best] * 15 // known
         close = 31
         if best < num_specials:
-            close = min(max(log4(min(abs(value - specials[best]), SUM_LIMIT) << 2) - log_step, 0) >> 1, 31)
+            close = min(max(log4(min(abs(minus(value, specials[best])), SUM_LIMIT) << 2) - log_step, 0) >> 1, 31)
         bases[0] = best << 8 | share << 4 | number
         bases[1] = best << 9 | nearest
         bases[2] = best << 9 | close << 4 | share
@@ -150,7 +152,7 @@ def _code_sign(coder, buffer, negative, near, at, taps, expected, models):  # ty
     """Code whether a residual is negative; its contexts are the sides on which the nearest errors lie."""
     context = np.int64(0)
     for i in range(4):
-        side = near[at + taps[i]] - expected
+        side = minus(near[at + taps[i]], expected)
         context = context * 3 + (1 if side > 0 else (2 if side < 0 else 0))
     return rc.code_adaptive(coder, buffer, models, context, negative)
 
@@ -169,7 +171,7 @@ def _code_leaf_flags(coder, buffer, values, predictions, masks, around, step, ke
         if not rc.decodes(coder):
             for voxel in range(512):
                 if masks[leaf, voxel >> 3] >> (voxel & 7) & 1:
-                    given |= quantised(values[leaf, voxel] - predictions[leaf, voxel], step, keep) != 0
+                    given |= quantised(minus(values[leaf, voxel], predictions[leaf, voxel]), step, keep) != 0
         buffer = rc.reserve(coder, buffer, 1)
         coded[leaf] = rc.code_adaptive(coder, buffer, models, context, given)
     return buffer, coded
@@ -224,7 +226,7 @@ def _code_leaf(  # type: ignore[no-untyped-def]
         if not mask[voxel >> 3] >> (voxel & 7) & 1:
             continue
         expected = expected_error(near, at, taps, num, weights, shift)
-        value = predicted[voxel] + expected
+        value = plus(predicted[voxel], expected)
         kind = specials.size
         if kind:
             kind = _kind_of(result[voxel], specials)
@@ -237,17 +239,17 @@ def _code_leaf(  # type: ignore[no-untyped-def]
             value = specials[kind]
         else:
             slope = log4(slope_at(predicted, voxel) << 2)
-            height = log4(min(max(value - lowest, 0), SUM_LIMIT) << 2)
+            height = log4(min(max(minus(value, lowest), 0), SUM_LIMIT) << 2)
             start = fill_contexts(
                 near, near_sizes, at, taps, shares, num, expected, slope, height, log_step, number, bases
             )
-            left = result[voxel] - value
+            left = minus(result[voxel], value)
             level, size = _code_value(
                 coder, buffer, left, step, economy, start, near, at, taps, expected, mix, bases, number
             )
-            value += level * step
+            value = plus(value, level * step)
         result[voxel] = value
-        errors[leaf, voxel] = near[at] = value - predicted[voxel]
+        errors[leaf, voxel] = near[at] = minus(value, predicted[voxel])
         if size > _MAX_SIZE or size < _UNKNOWN:
             size = np.int64(_MAX_SIZE)
         sizes[leaf, voxel] = near_sizes[at] = size

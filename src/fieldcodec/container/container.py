@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Self, final
 import xxhash
 
 from fieldcodec.container import format as fmt
-from fieldcodec.container.canonical_json import dump_json, load_json
 from fieldcodec.container.files import write_atomically
 from fieldcodec.container.format import WHOLE_FILE, SectionFlag, SectionId
+from fieldcodec.container.packed_json import pack_json, unpack_json
 from fieldcodec.errors import FormatError, InputError
 
 _KNOWN_IDS = frozenset(int(id) for id in SectionId)
@@ -48,8 +48,8 @@ class Section:
 
     @staticmethod
     def meta(value: Any) -> "Section":
-        """The META section: canonical JSON of `value`."""
-        return Section(SectionId.META, dump_json(value))
+        """The META section: canonical JSON of `value`, packed."""
+        return Section(SectionId.META, pack_json(value))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Container:
         """The value of the META section."""
         if self.length(SectionId.META) > fmt.MAX_META_BYTES:
             raise FormatError(f"the section META has more than {fmt.MAX_META_BYTES} bytes; {_GET_AGAIN}")
-        return load_json(self.read(SectionId.META))
+        return unpack_json(self.read(SectionId.META))
 
     def verify(self) -> None:
         """Check the checksums of all sections; raises FormatError naming the first wrong one."""

@@ -42,6 +42,7 @@ class SectionId(IntEnum):
     VOXEL_RESIDUALS = 18  # what a lattice leaves open, voxel by voxel
     MESH = 19  # the surface of a level set as a coded mesh
     SIGNS = 20  # which active voxels lie inside the surface
+    REFINEMENT = 21  # a network that mends what lattice and residuals give
 
 
 class SectionFlag(IntFlag):

@@ -53,6 +53,23 @@ class ActiveVoxelSampler:
         return local, target
 
 
+class BlendedSampler:
+    """Two samplers, of which the second gives a share of the samples, spread evenly.
+
+    Args:
+        share: of the samples, above 0 and below 1.
+    """
+
+    def __init__(self, most: Sampler, some: Sampler, share: float) -> None:
+        self._most, self._some, self._share = most, some, share
+
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[LocalSamples, TargetSamples]:
+        local, target = self._most.draw(rng, count)
+        rows = np.flatnonzero(np.diff(np.floor(np.arange(count + 1) * self._share)))
+        local[:, rows], target[:, rows] = self._some.draw(rng, len(rows))
+        return local, target
+
+
 class LeafMaskSampler:
     """All voxels of leaves with their active state, 0 or 1 (the level-0 classifier, section 3.3.1)."""
 

@@ -42,6 +42,11 @@ def window(stride: int, degree: int) -> int:
     return cells - 1 + num_taps(degree)
 
 
+def nodes_used(phases: np.ndarray, stride: int, degree: int) -> np.ndarray:
+    """Of a window, the nodes along an axis that have a weight: the first so many, for origins modulo the stride."""
+    return (phases + LEAF_DIM - 1) // stride + num_taps(degree)
+
+
 @cache
 def leaf_weights(stride: int, degree: int) -> np.ndarray:
     """[stride, 8, window] float64, integers: weights of a leaf's voxels along one axis, in 1/4096.

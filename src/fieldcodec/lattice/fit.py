@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldcodec.lattice import basis
-from fieldcodec.lattice.bending import add_bend_diagonal, bend, reweight, unbend
+from fieldcodec.lattice.equations import MakeEquations
+from fieldcodec.lattice.host_equations import HostEquations
 from fieldcodec.lattice.operator import Lattice
 
 IMPORTANCE_ONE = 16  # the importance of an ordinary voxel
-_SCALE = np.float32(1 / IMPORTANCE_ONE)
-_FLOOR = np.float32(1e-4)  # of the preconditioner: below it, rounding errors of the residual would be blown up
 _CLASS_ORDER = (0, 7, 3, 4, 5, 2, 1, 6)  # parities of nodes (x + 2 y + 4 z), opposite ones after each other
 
 
@@ -48,23 +47,31 @@ class LatticeFit:
     """One channel of one lattice fitted to leaf voxels.
 
     Args:
-        target: [N, 512] float32.
+        target: [N, 512] floats.
         importance: [N, 512] uint8, in 1/16.
-
-    Attributes:
-        coefficients: [n] float32, the solution before rounding.
+        make_equations: where and how the equations are solved; on the CPU unless another is given.
     """
 
-    def __init__(self, lattice: Lattice, target: np.ndarray, importance: np.ndarray, options: FitOptions) -> None:
-        self._lattice, self._importance, self._options = lattice, importance, options
-        scaled = importance * _SCALE
-        self._right = lattice.adjoint(target * scaled)
-        self._voxel_diagonal = np.maximum(lattice.diagonal(scaled), _FLOOR)
-        self._bends = (lattice.neighbours >= 0).all(axis=2).astype(np.float32)  # weights of second differences
-        self.coefficients = self._solve(_local_means(lattice, target), options.iterations, options.tolerance)
+    def __init__(
+        self,
+        lattice: Lattice,
+        target: np.ndarray,
+        importance: np.ndarray,
+        options: FitOptions,
+        make_equations: MakeEquations = HostEquations,
+    ) -> None:
+        self._lattice = lattice
+        equations = make_equations(lattice, target, importance, 1 / IMPORTANCE_ONE, options.smoothness)
+        values = equations.solve(equations.local_means(target), options.iterations, options.tolerance)
         for _ in range(options.rounds if options.bend > 0 else 0):
-            reweight(self.coefficients, lattice.neighbours, np.float32(1 / options.bend), self._bends)
-            self.coefficients = self._solve(self.coefficients, max(4, options.iterations // 3), options.tolerance)
+            equations.reweight(values, options.bend)
+            values = equations.solve(values, max(4, options.iterations // 3), options.tolerance)
+        self._equations, self._solution = equations, values
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """[n] float32, the solution before rounding."""
+        return self._equations.array(self._solution)
 
     def quantised(self, step: float, iterations: int = 2) -> np.ndarray:
         """[n] int32: coefficients in multiples of `step`.
@@ -73,49 +80,13 @@ class LatticeFit:
         are fitted again by a few steps, so that they make good what rounding did. At the same step this takes away
         about two thirds of the error that rounding adds.
         """
-        parity = (self._lattice.nodes.cells & 1) @ np.array([1, 2, 4])
-        values, free = self.coefficients.copy(), np.ones(len(self.coefficients), np.float32)
+        equations, values = self._equations, self._solution
+        parity = equations.vector((self._lattice.nodes.cells & 1) @ np.array([1, 2, 4]))
+        free = equations.vector(np.ones(len(self._lattice), np.float32))
         for chosen in _CLASS_ORDER:
-            rows = parity == chosen
-            values[rows] = np.rint(values[rows] / np.float32(step)) * np.float32(step)
-            free[rows] = 0
+            values = equations.rounded(values, step, parity == chosen)
+            free = free * (parity != chosen)
             if iterations and chosen != _CLASS_ORDER[-1]:
-                values = self._solve(values, iterations, 0.0, free)
+                values = equations.solve(values, iterations, 0.0, free)
         limit = basis.MAX_COEFFICIENT
-        return np.clip(np.rint(values / np.float32(step)), -limit, limit).astype(np.int32)
-
-    def _apply(self, coefficients: np.ndarray) -> np.ndarray:
-        lattice = self._lattice
-        result = lattice.normal(coefficients, self._importance, float(_SCALE))
-        bent = np.empty_like(self._bends)
-        bend(coefficients, lattice.neighbours, self._bends, bent)
-        unbend(bent, lattice.neighbours, np.float32(self._options.smoothness), result)
-        return result
-
-    def _solve(
-        self, values: np.ndarray, iterations: int, tolerance: float, free: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Conjugate gradients with the diagonal as preconditioner; `free` [n] is 0 where a value must stay."""
-        diagonal = self._voxel_diagonal.copy()
-        add_bend_diagonal(self._bends, self._lattice.neighbours, np.float32(self._options.smoothness), diagonal)
-        inverse = 1 / diagonal if free is None else free / diagonal
-        rest = self._right - self._apply(values)
-        ready = rest * inverse
-        direction = ready.copy()
-        product = first = float(np.dot(rest, ready))
-        for _ in range(iterations):
-            if product <= first * tolerance * tolerance or product <= 0:
-                break
-            along = self._apply(direction)
-            length = np.float32(product / max(float(np.dot(direction, along)), 1e-30))
-            values = values + length * direction
-            rest -= length * along
-            ready = rest * inverse
-            before, product = product, float(np.dot(rest, ready))
-            direction = ready + np.float32(product / before) * direction
-        return values
-
-
-def _local_means(lattice: Lattice, target: np.ndarray) -> np.ndarray:
-    """[n]: around every node the mean of the target with the spline's weights, a first guess."""
-    return lattice.adjoint(target) / np.maximum(lattice.adjoint(np.ones_like(target)), np.float32(1e-9))
+        return np.clip(np.rint(equations.array(values) / np.float32(step)), -limit, limit).astype(np.int32)

@@ -44,7 +44,7 @@ class NodeSet:
         origins = np.ascontiguousarray(leaf_origins, np.int64)
         first = origins // stride + basis.first_tap(degree)
         phases = origins % stride
-        used = (phases + 7) // stride + basis.num_taps(degree)  # nodes of the window that have a weight
+        used = basis.nodes_used(phases, stride, degree)
         side = block_side(stride)
         low, high = first // side, (first + used - 1) // side
         corners = [np.where(pick, high, low) for pick in np.ndindex(2, 2, 2)]

@@ -35,7 +35,8 @@ class Lattice:
         return np.array(basis.leaf_weights(self.nodes.stride, self.nodes.degree))
 
     @cached_property
-    def _weights(self) -> np.ndarray:
+    def weights(self) -> np.ndarray:
+        """[stride, 8, window] float32: `basis.leaf_weights` as parts of one."""
         return (self._exact_weights / basis.WEIGHT_ONE).astype(np.float32)
 
     def evaluate(self, coefficients: np.ndarray) -> np.ndarray:
@@ -45,7 +46,7 @@ class Lattice:
             np.asarray(coefficients, np.float32),
             self.nodes.leaf_table,
             self.nodes.leaf_phases,
-            self._weights,
+            self.weights,
             0,
             values,
         )
@@ -70,11 +71,11 @@ class Lattice:
 
     def adjoint(self, values: np.ndarray) -> np.ndarray:
         """[n] float32: the transposed map of `evaluate`, of [N, 512] float32."""
-        return self._adjoint(values, self._weights)
+        return self._adjoint(values, self.weights)
 
     def diagonal(self, importance: np.ndarray) -> np.ndarray:
         """[n] float32: the diagonal of `normal` for [N, 512] float32 importance."""
-        return self._adjoint(importance, self._weights**2)
+        return self._adjoint(importance, self.weights**2)
 
     def _adjoint(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         total = np.zeros(len(self), np.float32)
@@ -89,7 +90,7 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.normal(coefficients, importance, np.float32(scale), table, phases, self._weights, parts)
+        kernels.normal(coefficients, importance, np.float32(scale), table, phases, self.weights, parts)
         kernels.scatter(parts, table, total)
         return total
 

@@ -43,6 +43,9 @@ class GridReport:
     """Bytes of each section of the compressed grid."""
     choices: tuple[Mapping[str, object], ...] = ()
     """Lattices that were tried on a sample, the one taken first: `lattices`, `step`, `sample_bytes`, `rmse`."""
+    trials: tuple[Mapping[str, object], ...] = ()
+    """Methods that were tried on the whole grid, the one taken first: `method`, `detail`, `bytes`, `rmse`, `excess`,
+    `seconds`, `verdict`."""
     quality: GridQuality | None = None
     differences: tuple[Difference, ...] = ()
     """Of metadata, transform and the like; filled by comparisons."""
@@ -70,6 +73,7 @@ class GridReport:
         own["effective_resolution"] = list(self.effective_resolution) if self.effective_resolution else None
         own["sections"] = dict(self.sections)
         own["choices"] = [dict(choice) for choice in self.choices]
+        own["trials"] = [dict(trial) for trial in self.trials]
         own["differences"] = [{"kind": str(item.kind), "text": item.text} for item in self.differences]
         return finite_json({**quality, **own})
 
@@ -77,7 +81,8 @@ class GridReport:
 _GRID_KEYS = (
     "name", "value_type", "grid_class", "active_voxels", "effective_resolution", "bytes_raw", "bytes_vdb16_blosc",
     "bytes", "ratio", "ratio_raw", "bits_per_active_voxel", "method", "parameters", "multiply_adds", "corrections",
-    "rounding_loss", "seconds_encode", "seconds_decode", "sections", "choices", "differences",
+    "rounding_loss", "seconds_encode", "seconds_decode", "sections", "choices", "trials",
+    "differences",
 )  # fmt: skip
 _QUALITY_KEYS = (
     "topology_identical", "topology_differs", "iou", "mcd", "rmse", "rmse_relative", "max_error",

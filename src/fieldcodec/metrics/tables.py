@@ -28,6 +28,7 @@ def print_tables(console: Console, head: str, grids: Sequence[_Row], file_differ
     for title, columns in (("Size", _SIZE), ("Quality", _QUALITY), ("Model", _MODEL)):
         _print_table(console, title, columns, grids)
     _print_sections(console, grids)
+    _print_trials(console, grids)
     _print_choices(console, grids)
     lines = [f"file, {escape(str(item))}" for item in file_differences]
     for grid in grids:
@@ -141,6 +142,25 @@ def _print_choices(console: Console, grids: Sequence[Any]) -> None:
         for position, choice in enumerate(grid.choices):
             cells = [f"{choice['step']:.4g}", f"{choice['sample_bytes']:,}", f"{choice['rmse']:.4g}"]
             table.add_row(escape(label(grid)) if not position else "", escape(str(choice["lattices"])), *cells)
+    console.print()
+    console.print(table, width=min(console.width, _WIDTH))
+
+
+def _print_trials(console: Console, grids: Sequence[Any]) -> None:
+    """Methods tried on the whole grid; the first was taken."""
+    if not any(grid.trials for grid in grids):
+        return
+    table = _new_table("Methods tried")
+    table.add_column("method")
+    for heading in ("bytes", "RMSE", "seconds"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for grid in grids:
+        for position, trial in enumerate(grid.trials):
+            name = " ".join(part for part in (trial["method"], trial["detail"]) if part)
+            tried = trial["bytes"] is not None
+            cells = [f"{trial['bytes']:,}", f"{trial['rmse']:.4g}", f"{trial['seconds']:.1f}"] if tried else ["-"] * 3
+            table.add_row(escape(label(grid)) if not position else "", escape(name), *cells, escape(trial["verdict"]))
     console.print()
     console.print(table, width=min(console.width, _WIDTH))
 

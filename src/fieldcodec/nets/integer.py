@@ -1,4 +1,4 @@
-"""Exact evaluation of a classifier: the same integers on every machine, thread count and device.
+"""Exact evaluation of a network: the same integers on every machine, thread count and device.
 
 One wrong bit of topology shifts everything after it, so no rounding may depend on the order of a sum
 or on a mathematics library:
@@ -9,7 +9,7 @@ or on a mathematics library:
   BLAS speed. It is NumPy's, since torch may be told to multiply with fewer bits.
 - Between layers, sums are rescaled by integer multiplication and shift.
 
-A logit is an integer in units of 1/16.
+A logit is an integer in units of 1/16, an output of a regressor one in units of 1/16384.
 """
 
 import math
@@ -27,6 +27,7 @@ from fieldcodec.nets.hash_grid import POSITION_BITS, PRIMES, HashLevels
 from fieldcodec.shapes import Logits, Points
 
 LOGIT_UNIT = 16
+VALUE_UNIT = 1 << 14  # fine enough that rounding to it adds nothing to a regressor's error
 _EXACT = 1 << 24  # float32 holds every integer up to this
 _MAX_AMPLITUDE = 4096
 _TABLE_BITS = 12
@@ -50,11 +51,16 @@ class _Layer:
 
 
 class ExactNetwork:
-    """Evaluates experts of a frozen network in integers."""
+    """Evaluates experts of a frozen network in integers.
 
-    def __init__(self, frozen: FrozenNetwork) -> None:
+    Args:
+        unit: outputs are integers in 1 / unit; `LOGIT_UNIT` for classifiers, `VALUE_UNIT` for regressors.
+    """
+
+    def __init__(self, frozen: FrozenNetwork, unit: int = LOGIT_UNIT) -> None:
         self.frozen = frozen
         self.spec = frozen.spec
+        self._unit = unit
 
     @cached_property
     def _experts(self) -> list[tuple[int, list[_Layer]]]:
@@ -75,7 +81,14 @@ class ExactNetwork:
         return levels, dense, self.frozen.integer(2 * len(self.spec.layer_sizes)).values.astype(np.int64)
 
     def logits(self, expert: int, local: Points) -> Logits:
-        """local: [n, 3] int32 voxel coordinates from the expert's corner -> [n, outputs] int64 logits in 1/16."""
+        """Outputs, such as a classifier's logits, at [n, 3] int32 voxel coordinates from the expert's corner.
+
+        Returns:
+            [n, outputs] int64 in 1 / unit.
+
+        Raises:
+            FormatError: weights are too large for integers.
+        """
         amplitude, layers = self._experts[expert]
         hidden = self._features(expert, np.ascontiguousarray(local, np.int32), amplitude)
         for layer in layers[:-1]:
@@ -123,9 +136,9 @@ class ExactNetwork:
     def _rescale(
         self, step: float, bias: np.ndarray, amplitude: int | None
     ) -> tuple[int, np.ndarray, np.ndarray, bool]:
-        """Multiplier, offsets and table that turn a sum into the next activation, or into a logit."""
+        """Multiplier, offsets and table that turn a sum into the next activation, or into an output."""
         if amplitude is None:
-            scale, curve, wraps = float(LOGIT_UNIT), np.empty(0, np.float32), False
+            scale, curve, wraps = float(self._unit), np.empty(0, np.float32), False
         elif self.spec.activation == "sin":
             # 12 table bits of a turn; the factor 1 / (2 pi) is a double constant, the same everywhere
             scale, curve, wraps = self.spec.frequency * _TABLE * 0.15915494309189535, _sine_table(amplitude), True
@@ -140,7 +153,7 @@ class ExactNetwork:
         multiplier = int(np.rint(step * scale * unit))
         if multiplier >= _MAX_MULTIPLIER or np.abs(offsets).max() >= _MAX_OFFSET:
             raise FormatError(
-                f"a classifier's weights are too large for exact evaluation: multiplier {multiplier}, allowed is less "
+                f"a network's weights are too large for exact evaluation: multiplier {multiplier}, allowed is less "
                 f"than {_MAX_MULTIPLIER}; the file is damaged, or its encoder must scale the weights down"
             )
         return multiplier, offsets.astype(np.int64), curve, wraps

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldcodec.container.canonical_json import dump_json
+from fieldcodec.container.packed_json import pack_json
 from fieldcodec.errors import FormatError
 from fieldcodec.fit.phases import FitResult
 from fieldcodec.grid.metadata import Metadata, MetaEntry
@@ -19,8 +19,11 @@ from fieldcodec.grid.value_type import VALUE_TYPES, ValueType
 from fieldcodec.nets.spec import NetworkSpec
 from fieldcodec.volume.lattice_choice import Choice
 from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
+from fieldcodec.volume.network_numbers import spec_of
+from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.subdomains import Subdomains
 from fieldcodec.volume.topology_codec import node_counts, topology_hash
+from fieldcodec.volume.trials import Trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +31,8 @@ class CompressedGrid:
     """`meta` is what the file's `meta` section says of the grid, `sections` the grid's other sections.
 
     Known right after encoding only: `fits` tells how the networks were fitted, `choices` what the search for a
-    lattice found of each candidate on a sample (the first one was taken), and `goal_met` whether the quality asked
-    for was reached.
+    lattice found of each candidate on a sample (the first one was taken), `goal_met` whether the quality asked
+    for was reached, and `trials` what a choice between methods tried (the first one was taken).
     """
 
     meta: dict[str, Any]
@@ -37,6 +40,7 @@ class CompressedGrid:
     fits: dict[str, FitResult] = field(default_factory=dict)
     choices: tuple[Choice, ...] = ()
     goal_met: bool = True
+    trials: tuple[Trial, ...] = ()
 
     @property
     def name(self) -> str:
@@ -114,6 +118,19 @@ class CompressedGrid:
         return spec
 
     @cached_property
+    def guiding_network(self) -> LatticeSpec | None:
+        """How the integers of a value network that guides the leaf masks become values; None where none guides them."""
+        values = self.meta.get("values", {})
+        if self.method != "network" or not values.get("guided", False):
+            return None
+        if values["guided"] is not True or not isinstance(values.get("banded"), bool):
+            raise FormatError(
+                f"grid {self.name!r}: guided is {values['guided']!r} and banded {values.get('banded')!r} in the "
+                "description of its values; both must be true or false"
+            )
+        return spec_of(Normalisation.from_json(values, self.channels), banded=values["banded"])
+
+    @cached_property
     def subdomains(self) -> Subdomains:
         return Subdomains.from_json(self.meta.get("subdomains"))
 
@@ -153,7 +170,7 @@ class CompressedGrid:
     @property
     def num_bytes(self) -> int:
         """Bytes of all sections and of the grid's description in the file's `meta` section."""
-        return sum(len(data) for data in self.sections.values()) + len(dump_json(self.meta))
+        return sum(len(data) for data in self.sections.values()) + len(pack_json(self.meta))
 
 
 def describe_grid(grid: SparseGrid) -> dict[str, Any]:

@@ -12,10 +12,19 @@ from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.grid import masks
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.grid.topology import Topology
+from fieldcodec.lattice.refinement import Refinement
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.fields import ExpertField, FieldEvaluator, active_points, leaf_blocks
-from fieldcodec.volume.lattice_codec import add_residuals, decode_fixed, decode_signs, fixed_of_mesh, write_values
+from fieldcodec.volume.lattice_codec import (
+    add_residuals,
+    decode_fixed,
+    decode_signs,
+    fixed_of_mesh,
+    refined,
+    write_values,
+)
+from fieldcodec.volume.network_numbers import guide
 from fieldcodec.volume.networks import decode_network
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.sections import NETWORK_SECTIONS
@@ -32,15 +41,24 @@ def decode_topology(grid: CompressedGrid, on_event: OnEvent = ignore_event) -> T
 
 
 def _decode_tree(grid: CompressedGrid, on_event: OnEvent) -> tuple[Topology, np.ndarray | None]:
-    """The tree, and what the lattice says of all leaf voxels ([C, N, 512] int32), which masks may depend on."""
+    """The tree, and what lattice or network says of all leaf voxels ([C, N, 512] int32), which masks may depend on.
+
+    The second is None where masks depend on nothing and values are read after them.
+    """
     stage = f"{grid.name or 'unnamed'}: decode voxel states"
-    leaves = topology_codec.leaf_decoder(
-        expert_field(grid, "level0"), lambda done, total: on_event(FitEvent(stage, done, total))
-    )
-    spec, fixed = grid.lattice, None
+
+    def on_block(done: int, total: int) -> None:
+        on_event(FitEvent(stage, done, total))
+
+    leaves = topology_codec.leaf_decoder(expert_field(grid, "level0"), on_block)
+    spec, guiding, fixed = grid.lattice, grid.guiding_network, None
 
     def decode_leaves(data: bytes, leaf_origins: np.ndarray) -> np.ndarray:
         nonlocal fixed
+        if guiding is not None:
+            regressor = _value_network(grid)
+            fixed, margins = guide(regressor, guiding, leaf_origins, grid.background, on_block)
+            return decode_masks_given_values(data, leaf_origins, margins)
         if spec is None:
             return leaves(data, leaf_origins)
         on_event(FitEvent(stage, 0, 2))
@@ -64,6 +82,13 @@ def _decode_tree(grid: CompressedGrid, on_event: OnEvent) -> tuple[Topology, np.
             f"{grid.meta['topology_hash']}; the file is damaged or was written by a faulty encoder"
         )
     return topology, fixed
+
+
+def _value_network(grid: CompressedGrid) -> ExpertField:
+    regressor = expert_field(grid, "values")
+    if regressor is None:
+        raise FormatError(f"grid {grid.name!r}: values are said to be in a network, but there is none")
+    return regressor
 
 
 def expert_field(grid: CompressedGrid, role: str) -> ExpertField | None:
@@ -96,7 +121,7 @@ def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent) -
         leaf_values = np.zeros((topology.num_leaves, masks.LEAF_SLOTS, value_type.channels), value_type.dtype)
         decode_inactive(data, topology.leaf_active, topology.leaf_origins, leaf_values)
         if fixed is not None:
-            _fill_from_lattice(grid, topology, fixed, leaf_values)
+            _fill_from_integers(grid, topology, fixed, leaf_values)
         else:
             _fill_active(grid, topology, leaf_values, device, on_event)
         tiles = _decode_tiles(grid, topology, device)
@@ -110,13 +135,16 @@ def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent) -
     )  # fmt: skip
 
 
-def _fill_from_lattice(grid: CompressedGrid, topology: Topology, fixed: np.ndarray, leaf_values: np.ndarray) -> None:
-    """Writes the values of active voxels."""
-    spec = grid.lattice
+def _fill_from_integers(grid: CompressedGrid, topology: Topology, fixed: np.ndarray, leaf_values: np.ndarray) -> None:
+    """Writes the values of active voxels that lattice or network gives."""
+    spec = grid.lattice or grid.guiding_network
     assert spec is not None
     numbers = fixed
     if spec.residual:
         numbers = add_residuals(grid.section("voxel residuals"), spec, fixed, topology)
+    if spec.refined:
+        network = Refinement.from_bytes(grid.section("refinement"))
+        numbers = refined(network, spec, numbers, topology.leaf_active, topology.leaf_origins)
     if spec.signs:
         numbers = decode_signs(grid.section("signs"), spec, numbers, topology, grid.background.astype(np.float64))
     write_values(spec, numbers, leaf_values, topology, grid.value_type, grid.save_as_half)
@@ -133,10 +161,7 @@ def _fill_active(
         values = values_codec.decode_lossless(description, data, count, grid.value_type.dtype, grid.channels)
         leaf_values[topology.leaf_active_bits] = values
         return
-    regressor = expert_field(grid, "values")
-    if regressor is None:
-        raise FormatError(f"grid {grid.name!r}: values are said to be in a network, but there is none")
-    evaluator = FieldEvaluator(regressor, device)
+    evaluator = FieldEvaluator(_value_network(grid), device)
     normalisation = Normalisation.from_json(description, grid.channels)
     for block in leaf_blocks(topology.num_leaves):
         points = active_points(topology.leaf_origins[block], topology.leaf_active[block])

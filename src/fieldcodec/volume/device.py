@@ -1,8 +1,10 @@
-"""Where networks are fitted and evaluated."""
+"""Where lattices and networks are fitted, and networks evaluated."""
 
 import torch
 
 from fieldcodec.errors import UsageError
+
+CPU = torch.device("cpu")
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -22,12 +22,13 @@ from fieldcodec.volume.network_encode import NetworkEncoder
 from fieldcodec.volume.parts import Parts
 from fieldcodec.volume.quality import Goal, goal_of, parse_size
 from fieldcodec.volume.roughness import roughness
+from fieldcodec.volume.sections import FRAME_BYTES
 from fieldcodec.volume.settings import VolumeSettings
+from fieldcodec.volume.smallest import SmallestSearch
 from fieldcodec.volume.tiles_codec import encode_inactive_tiles
 from fieldcodec.volume.training import Trainer
 
 _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
-_FRAME = 640  # bytes of a file beside those of its grids: its table of sections and its settings
 _HOPELESS = 16  # no lossless coder brings rough data below this part of its size, so it is tried only above
 
 
@@ -44,6 +45,9 @@ def encode_grid(
         UsageError: the quality asked for has no meaning for the grid.
     """
     grid = _with_finite_values(grid, settings)
+    if settings.method == "smallest" and _wants_fit(grid):
+        search = SmallestSearch(grid, settings, lambda one: encode_grid(grid, one, device, on_event, mesh), device)
+        return search.run()
     parts = Parts()
     parts.sections |= topology_codec.encode_tables(grid.topology)
     if not _wants_fit(grid):
@@ -52,7 +56,7 @@ def encode_grid(
         settings = _network_settings(grid, settings)
         grid = NetworkEncoder(parts, Trainer(grid, settings, device, on_event)).encode()
     else:
-        _encode_by_lattice(parts, grid, settings, on_event, mesh)
+        _encode_by_lattice(parts, grid, settings, device, on_event, mesh)
     _encode_inactive(parts, grid)
     sections = {name: data for name, data in parts.sections.items() if data}
     compressed = CompressedGrid(describe_grid(grid) | parts.meta, sections, parts.fits, tuple(parts.choices))
@@ -142,7 +146,7 @@ def _encode_exactly(parts: Parts, grid: SparseGrid) -> None:
 
 
 def _encode_by_lattice(
-    parts: Parts, grid: SparseGrid, settings: VolumeSettings, on_event: OnEvent, mesh: Mesh | None
+    parts: Parts, grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None
 ) -> None:
     """Active values and leaf masks by a lattice, unless exact values take no more bytes."""
     active = grid.active_values()
@@ -150,9 +154,9 @@ def _encode_by_lattice(
     goal = goal_of(settings.quality, grid, value_range, settings.target_rmse)
     if goal.size is not None:
         goal = replace(goal, size=max(1, goal.size - _bytes_of_the_rest(parts, grid)))
-    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh)
+    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device)
     if not encoding.met and goal.size is None:  # more than a lattice can promise; exact values meet any demand
-        encoding = encode_lattice(grid, Goal(lossless=True), settings.seed, on_event)
+        encoding = encode_lattice(grid, Goal(lossless=True), settings.seed, on_event, device=device)
     size = sum(len(data) for data in encoding.sections.values())
     if size >= active.nbytes // _HOPELESS:
         exact = Parts()
@@ -172,7 +176,7 @@ def _bytes_of_the_rest(parts: Parts, grid: SparseGrid) -> int:
     rest = Parts(dict(parts.sections), dict(parts.meta))
     rest.sections["lower masks"] = topology_codec.encode_lower_masks(grid.topology, None)
     _encode_inactive(rest, grid)
-    return CompressedGrid(describe_grid(grid) | rest.meta, rest.sections).num_bytes + _FRAME
+    return CompressedGrid(describe_grid(grid) | rest.meta, rest.sections).num_bytes + FRAME_BYTES
 
 
 def _encode_inactive(parts: Parts, grid: SparseGrid) -> None:

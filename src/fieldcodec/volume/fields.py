@@ -10,13 +10,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from fieldcodec.coding.masks import HINT_ACTIVE, hints_of_logits
 from fieldcodec.grid import masks
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.frozen import FrozenNetwork
-from fieldcodec.nets.integer import LOGIT_UNIT, ExactNetwork
+from fieldcodec.nets.integer import LOGIT_UNIT, VALUE_UNIT, ExactNetwork
 from fieldcodec.shapes import (
     LeafBits,
     LeafHints,
@@ -51,6 +51,10 @@ class ExpertField:
     def exact(self) -> ExactNetwork:
         return ExactNetwork(self.frozen)
 
+    @cached_property
+    def exact_regressor(self) -> ExactNetwork:
+        return ExactNetwork(self.frozen, VALUE_UNIT)
+
     def experts_near(self, points: Points) -> list[int]:
         """Experts whose domain touches the bounding box of the points [n, 3]."""
         low, high = points.min(axis=0), points.max(axis=0)
@@ -60,25 +64,35 @@ class ExpertField:
 
     def exact_logits(self, points: Points) -> Logits:
         """[n, outputs] int64 logits in 1/16 at integer points [n, 3]; very sure of "off" outside all domains."""
+        blended, outside = self._blended(self.exact, points)
+        blended[outside] = -(1 << 20)
+        if blended.shape[1] > 1:
+            blended[outside, INACTIVE_TILE] = 1 << 20
+        return blended
+
+    def exact_values(self, points: Points) -> tuple[Int64[np.ndarray, "points outputs"], Bool[np.ndarray, " points"]]:
+        """A regressor's outputs at integer points [n, 3].
+
+        Returns:
+            [n, outputs] in 1/16384, 0 outside all domains, and which points lie outside.
+        """
+        return self._blended(self.exact_regressor, points)
+
+    def _blended(
+        self, network: ExactNetwork, points: Points
+    ) -> tuple[Int64[np.ndarray, "points outputs"], Bool[np.ndarray, " points"]]:
+        """Outputs of the experts under their gates, rounded down, and which points have no expert."""
         total = np.zeros((len(points), self.frozen.spec.outputs), np.int64)
-        if len(points) == 0:
-            return total
         weight = np.zeros(len(points), np.int64)
-        for expert in self.experts_near(points):
+        for expert in self.experts_near(points) if len(points) else []:
             corner = self.subdomains.corners[expert]
             rows = np.nonzero(np.all((points >= corner) & (points < corner + self.subdomains.extent), axis=1))[0]
             for start in range(0, len(rows), CHUNK):
                 part = rows[start : start + CHUNK]
                 gate = self.subdomains.gate(expert, points[part])
-                total[part] += gate[:, None] * self.exact.logits(expert, points[part] - corner)
+                total[part] += gate[:, None] * network.logits(expert, points[part] - corner)
                 weight[part] += gate
-        outside = weight == 0
-        weight[outside] = 1
-        blended = total // weight[:, None]
-        blended[outside] = -(1 << 20)
-        if blended.shape[1] > 1:
-            blended[outside, INACTIVE_TILE] = 1 << 20
-        return blended
+        return total // np.maximum(weight, 1)[:, None], weight == 0
 
 
 class FieldEvaluator:

@@ -13,6 +13,7 @@ class Candidate:
     Attributes:
         levels: (stride, degree, ratio) from coarse to fine; a level's step is `ratio` times the search's step.
         residual: voxels' residuals are coded as well, with the search's step.
+        refined: a network mends what the decoder has by then.
         signs: which active voxels lie inside the surface is stored as well.
         mesh_bits: bits of a coordinate of a coded mesh, which stands in the place of lattices; 0 where there is none.
     """
@@ -20,13 +21,15 @@ class Candidate:
     levels: tuple[tuple[int, int, float], ...]
     residual: bool = False
     mesh_bits: int = 0
+    refined: bool = False
     signs: bool = False
 
     def __str__(self) -> str:
         if self.mesh_bits:
             return f"mesh of {self.mesh_bits} bits"
         names = [basis.name(stride, degree) for stride, degree, _ in self.levels]
-        return " + ".join(names + ["residual"] * self.residual + ["signs"] * self.signs) or "no lattice"
+        names += ["residual"] * self.residual + ["refinement"] * self.refined + ["signs"] * self.signs
+        return " + ".join(names) or "no lattice"
 
 
 @dataclass(frozen=True)

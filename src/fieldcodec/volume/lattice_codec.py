@@ -1,7 +1,7 @@
 """Lattice coefficients, masks guided by them and residuals <-> sections.
 
 Order of decoding: leaf origins (from the masks above) -> coefficients -> F of every leaf voxel -> leaf masks ->
-residuals and signs of active voxels -> values. `LatticeSpec` says how F becomes values.
+residuals, refinement and signs of active voxels -> values. `LatticeSpec` says how F becomes values.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from fieldcodec.grid.value_type import ValueType
 from fieldcodec.io.mesh.coded import decode_mesh, leaf_distances_to
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
+from fieldcodec.lattice.refinement import Neighbourhoods, Refinement
 from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
 
 _BLOCK_LEAVES = 4096
@@ -81,6 +82,14 @@ def add_residuals(data: bytes, spec: LatticeSpec, fixed: np.ndarray, topology: T
     return np.stack(result)
 
 
+def refined(
+    network: Refinement, spec: LatticeSpec, numbers: np.ndarray, leaf_active: np.ndarray, leaf_origins: np.ndarray
+) -> np.ndarray:
+    """[C, N, 512] int32: F, residuals added, as the network mends it."""
+    around = [Neighbourhoods(of_channel, leaf_active, leaf_origins) for of_channel in numbers]
+    return np.stack([network.refined(each, spec.finest_step) for each in around])
+
+
 def encode_signs(
     spec: LatticeSpec, fixed: np.ndarray, inside: np.ndarray, active: np.ndarray, leaf_origins: np.ndarray,
     background: np.ndarray,
@@ -88,7 +97,7 @@ def encode_signs(
     """Which active voxels lie inside the surface; F [1, N, 512] tells most of them, and all of the inactive ones.
 
     Args:
-        fixed: with residuals, where there are any.
+        fixed: with residuals and refinement, where there are any.
         inside, active: [N, 512] bool.
     """
     told = np.where(active, inside, fixed[0] < 0)

@@ -1,29 +1,43 @@
 """Fitting lattices to a grid: candidates of strides, and what each gives at a step.
 
 LatticeProblem --> fit, level by level, each to what the coarser ones left --> rounded --> F on all leaf voxels
-               \\-> residual and signs of active voxels, where a candidate has them
+               \\-> residual, refinement and signs of active voxels, where a candidate has them
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
+import torch
 
 from fieldcodec.coding.bytestream import ByteWriter
 from fieldcodec.coding.masks import encode_leaf_masks
 from fieldcodec.coding.residuals import encode_residuals
 from fieldcodec.coding.value_masks import encode_masks_given_values
 from fieldcodec.container.canonical_json import dump_json
+from fieldcodec.fit.torch_equations import equations_on
 from fieldcodec.grid import masks
 from fieldcodec.io.mesh.coded import encode_mesh
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.lattice.basis import MAX_COEFFICIENT
+from fieldcodec.lattice.equations import MakeEquations
 from fieldcodec.lattice.fit import FitOptions, LatticeFit
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
+from fieldcodec.lattice.refinement import Refinement
+from fieldcodec.volume.device import CPU
 from fieldcodec.volume.lattice_choice import Candidate
-from fieldcodec.volume.lattice_codec import encode_integers, encode_signs, exact_integers, fixed_of_mesh, signed
+from fieldcodec.volume.lattice_codec import (
+    encode_integers,
+    encode_signs,
+    exact_integers,
+    fixed_of_mesh,
+    refined,
+    signed,
+)
 from fieldcodec.volume.lattice_problem import LatticeProblem
+from fieldcodec.volume.lattice_refinement import fit_network
 from fieldcodec.volume.lattice_spec import STEP_UNITS, LatticeSpec, Level
 
 _SMOOTHNESS = 0.2  # at stride 8; in proportion to the voxels of a node at others
@@ -41,9 +55,9 @@ class Attempt:
     Attributes:
         integers: [channel][level] coefficients.
         fixed: [C, N, 512] int32, F without residuals.
-        unsigned: [C, N, 512] int32, F with residuals.
-        decoded: [C, N, 512] int32, F with residuals and signs.
-        residuals, mesh: coded; empty where there is none.
+        unsigned: [C, N, 512] int32, F with residuals, refined.
+        decoded: [C, N, 512] int32, F with residuals, refined, with signs.
+        residuals, refinement, mesh: coded; empty where there is none.
     """
 
     candidate: Candidate
@@ -54,16 +68,30 @@ class Attempt:
     unsigned: np.ndarray
     decoded: np.ndarray
     residuals: bytes = b""
+    refinement: bytes = b""
     mesh: bytes = b""
 
 
 @dataclass(eq=False)
 class LatticeFitter:
-    """Makes attempts of candidates at one problem; keeps lattices and the fits of first levels: the slow part."""
+    """Makes attempts of candidates at one problem; keeps lattices and the fits of first levels: the slow part.
+
+    Attributes:
+        device: where lattices are fitted.
+        share: of the whole, where the problem is a sample; what is stored once counts by it.
+        networks: the refinements fitted last, with which others begin.
+    """
 
     problem: LatticeProblem
+    device: torch.device = CPU
+    share: float = 1.0
+    networks: dict[Candidate, Refinement] = field(default_factory=dict)
     _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
     _first: dict[tuple[int, int], tuple[float, list[LatticeFit]]] = field(default_factory=dict)
+
+    @cached_property
+    def _make_equations(self) -> MakeEquations:
+        return equations_on(self.device)
 
     def lattice(self, stride: int, degree: int) -> Lattice:
         key = (stride, degree)
@@ -89,8 +117,13 @@ class LatticeFitter:
         unsigned, coded = fixed, b""
         if candidate.residual:
             unsigned, coded = self._residuals(spec, fixed, 0 if bounded else _ECONOMY)
+        network = b""
+        if candidate.refined:
+            fitted = fit_network(problem, spec, unsigned, self.share, self.networks.get(candidate))
+            self.networks[candidate], network = fitted, fitted.to_bytes()
+            unsigned = refined(fitted, spec, unsigned, masks.pack(problem.active), problem.origins)
         decoded = signed(unsigned, problem.inside) if candidate.signs else unsigned
-        return Attempt(candidate, step, spec, tuple(integers), fixed, unsigned, decoded, coded)
+        return Attempt(candidate, step, spec, tuple(integers), fixed, unsigned, decoded, coded, network)
 
     def mesh_attempt(self, mesh: Mesh, voxel: float, bits: int) -> Attempt:
         """Distances to a coded mesh in the place of lattices.
@@ -133,14 +166,16 @@ class LatticeFitter:
             "lattice coefficients": encode_integers(lattices, attempt.integers) if lattices else b"",
             "mesh": attempt.mesh,
             "leaf masks": guided if spec.guided else plain,
+            "refinement": attempt.refinement,
             "signs": self._signs(attempt) if spec.signs else b"",
             "voxel residuals": attempt.residuals,
         }
 
     def num_bytes(self, attempt: Attempt) -> int:
-        """Of all sections and the specification."""
+        """Of all sections and the specification; of a sample, its share of a network."""
         spec, sections = self.coded(attempt)
-        return len(dump_json(spec.to_json())) + sum(len(data) for data in sections.values())
+        once = int((1 - self.share) * len(sections["refinement"]))
+        return len(dump_json(spec.to_json())) + sum(len(data) for data in sections.values()) - once
 
     def _spec(self, candidate: Candidate, step: float) -> LatticeSpec:
         problem = self.problem
@@ -156,7 +191,7 @@ class LatticeFitter:
         return LatticeSpec(
             banded=problem.surface, unit=tuple((problem.scale * unit).tolist()), offset=tuple(problem.offset.tolist()),
             low=tuple(problem.low.tolist()), high=tuple(problem.high.tolist()), levels=levels, residual=residual,
-            signs=candidate.signs,
+            refined=candidate.refined, signs=candidate.signs,
         )  # fmt: skip
 
     def _levels(self, candidate: Candidate, spec: LatticeSpec, channel: int, fixed: np.ndarray) -> Sequence[np.ndarray]:
@@ -170,7 +205,8 @@ class LatticeFitter:
                 fit = self._first_fit(level, channel, step)
             else:
                 rest = problem.targets[channel] - fixed * np.float32(unit)
-                fit = LatticeFit(lattice, rest, problem.importance, _options(level.stride, step))
+                options = _options(level.stride, step)
+                fit = LatticeFit(lattice, rest, problem.importance, options, self._make_equations)
             coefficients = fit.quantised(step)
             lattice.add_exact(coefficients, float(level.step), fixed)
             integers.append(coefficients)
@@ -181,7 +217,10 @@ class LatticeFitter:
         key = (level.stride, level.degree)
         if key not in self._first or not 0.6 < step / self._first[key][0] < 1.7:
             options, lattice, problem = _options(level.stride, step), self.lattice(*key), self.problem
-            fits = [LatticeFit(lattice, target, problem.importance, options) for target in problem.targets]
+            fits = [
+                LatticeFit(lattice, target, problem.importance, options, self._make_equations)
+                for target in problem.targets
+            ]
             self._first[key] = step, fits
         return self._first[key][1][channel]
 

@@ -22,6 +22,8 @@ _TRIES = 5
 _GOOD_ENOUGH = 0.95  # of what is allowed
 _SMALLEST, _LARGEST = 1e-7, 30.0  # steps
 _FIRST_SURFACE, _FIRST_OTHER = 0.6, 0.05
+_WORTH_A_NETWORK = 8000  # bytes of a grid below which a network cannot pay
+_EXPECTED = 1.1  # ratio of steps that a network usually allows
 _ALMOST = 0.8  # of what the other demands allow: coarser steps would hardly be allowed
 _FAR, _FLAT = 0.3, 0.15  # of logarithms: a step that counts as another, a slope that counts as none
 _WORSE = 1.03  # finer candidates are no longer tried when two in a row take so much more than the best
@@ -63,14 +65,15 @@ class Loss:
     mcd: float | None = None
 
 
-def choose(sample: LatticeProblem, goal: Goal, interior: float) -> list[Choice]:
+def choose(fitter: LatticeFitter, goal: Goal, interior: float) -> list[Choice]:
     """What each candidate needs to meet the goal on a sample of leaves: fewest bytes first, for a size least error.
 
     Args:
+        fitter: of the sample.
         goal: in scaled units; a size is that of the sample.
         interior: see `estimate_loss`.
     """
-    fitter, choices = LatticeFitter(sample), list[Choice]()
+    sample, choices = fitter.problem, list[Choice]()
     for candidate in _candidates(goal, sample.surface):
         if goal.lossless:
             steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
@@ -88,18 +91,25 @@ def choose(sample: LatticeProblem, goal: Goal, interior: float) -> list[Choice]:
             choices = [Choice(candidates[0], step, 0, 0.0)]
         else:
             choices = [Choice(candidates[-1], _LAST_RESORT * step, 0, 0.0)]
-    return sorted(choices, key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
+    choices.sort(key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
+    return _with_refinement(fitter, choices, goal, interior)
 
 
-def _coarsest(fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float) -> tuple[Choice, Loss] | None:
-    """What the candidate needs to meet the goal on the fitter's leaves; None where it does not."""
+def _coarsest(
+    fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float, first: float | None = None
+) -> tuple[Choice, Loss] | None:
+    """What the candidate needs to meet the goal on the fitter's leaves; None where it does not.
+
+    Args:
+        first: step to begin with.
+    """
 
     def evaluate(step: float) -> tuple[float, tuple[Attempt, Loss]]:
         attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
         loss = estimate_loss(fitter.problem, attempt, interior)
         return excess(goal, loss, fitter.num_bytes(attempt) if goal.size is not None else 0), (attempt, loss)
 
-    first = first_step(goal, fitter.problem.surface)
+    first = first or first_step(goal, fitter.problem.surface)
     found = find_step(evaluate, first, _TRIES, falling=goal.size is not None)
     if found is None:
         return None
@@ -117,6 +127,20 @@ def _with_signs(
     if signed is None or (found is not None and found[0].bytes <= signed[0].bytes):
         return found
     return signed
+
+
+def _with_refinement(fitter: LatticeFitter, choices: list[Choice], goal: Goal, interior: float) -> list[Choice]:
+    """Before the best choice the same with a network, where that is better still."""
+    best = choices[0]
+    if goal.lossless or goal.max_error is not None or best.bytes < _WORTH_A_NETWORK * fitter.share:
+        return choices
+    ahead = _EXPECTED if goal.size is None else 1 / _EXPECTED
+    found = _coarsest(fitter, replace(best.candidate, refined=True), goal, interior, ahead * best.step)
+    if found is None:
+        return choices
+    refined = found[0]
+    better = refined.rmse < best.rmse if goal.size is not None else refined.bytes < best.bytes
+    return [refined, *choices] if better else choices
 
 
 def _is_past_best(choices: list[Choice], goal: Goal) -> bool:

@@ -20,6 +20,7 @@ STEP_UNITS = 64  # units of F in the finest step: rounding to units then adds no
 MARGIN_BAND = 192  # margins of the mask coder: a level set's half width (3 voxels of 64 each)
 EXACT_TYPES = {name: np.dtype(f"<{name}") for name in ("f2", "f4", "f8", "i4", "i8", "u4")}
 MARGIN_FULL = 8192  # and the largest value of other grids
+_OPTIONAL = ("refined", "signs")  # entries of the description that are left out where false
 _LEAST, _MOST = -32768, 32767  # margins
 
 
@@ -44,6 +45,7 @@ class LatticeSpec:
         guided: the masks of leaves are coded with the values known.
         mesh: F per voxel of distance to a coded mesh, which stands in the place of lattices; 0 where there is none.
         banded: values are distances in a narrow band, the background being its half width.
+        refined: a network mends F of active voxels, see `lattice.refinement`.
         signs: which active voxels lie inside the surface is stored, and overrules the sign of F.
     """
 
@@ -57,13 +59,19 @@ class LatticeSpec:
     guided: bool = True
     banded: bool = False
     mesh: float = 0.0
+    refined: bool = False
     signs: bool = False
 
     def __str__(self) -> str:
         names = ["mesh"] * bool(self.mesh)
         names += [basis.name(level.stride, level.degree) for level in self.levels]
         names += ["exact" if self.exact else "residual"] * bool(self.residual)
-        return " + ".join(names + ["signs"] * self.signs)
+        return " + ".join(names + ["refinement"] * self.refined + ["signs"] * self.signs)
+
+    @property
+    def finest_step(self) -> int:
+        """In units of F: of the last quantiser of voxels."""
+        return self.residual or min((level.step for level in self.levels), default=0)
 
     @property
     def multiply_adds(self) -> int:
@@ -98,6 +106,7 @@ class LatticeSpec:
                 span = max(abs(self.high[channel] - rest), abs(self.low[channel] - rest)) or 1.0
                 away = np.abs(of_channel * self.unit[channel] + (self.offset[channel] - rest))
                 np.maximum(margin, away * (MARGIN_FULL / span), out=margin)
+        margin[np.isnan(margin)] = 0  # of a background that is no number
         return np.clip(np.rint(margin), _LEAST, _MOST).astype(np.int16)
 
     def sign_margins(self, fixed: np.ndarray, active: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -115,7 +124,7 @@ class LatticeSpec:
             "levels": [[level.stride, level.degree, level.step] for level in self.levels],
             "residual": self.residual, "exact": self.exact, "guided": self.guided,
             "banded": self.banded, "mesh": self.mesh,
-        } | ({"signs": True} if self.signs else {})  # fmt: skip
+        } | {name: True for name in _OPTIONAL if getattr(self, name)}  # fmt: skip
 
     @staticmethod
     def from_json(data: Any, channels: int) -> "LatticeSpec":
@@ -127,19 +136,24 @@ class LatticeSpec:
             levels = tuple(Level(*(_integer(x) for x in level)) for level in data["levels"])
             residual, exact = _integer(data["residual"]), str(data["exact"])
             guided, banded, mesh = data["guided"], data["banded"], _finite(data["mesh"])
-            signs = data.get("signs", False)
+            refined, signs = (data.get(name, False) for name in _OPTIONAL)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the description of a lattice is not understood: {error}") from error
         good = all(len(numbers) == channels for numbers in (unit, offset, low, high)) and all(x > 0 for x in unit)
         good &= len(levels) <= (MAX_LEVELS if mesh == 0 else 0) and (len(levels) > 0 or mesh > 0 or residual > 0)
         good &= 0 <= mesh <= MAX_FIXED and 0 <= residual <= MAX_FIXED and (mesh == 0 or channels == 1)
-        good &= (exact == "" or exact in EXACT_TYPES) and isinstance(guided, bool) and isinstance(banded, bool)
+        good &= (
+            (exact == "" or (exact in EXACT_TYPES and residual == 1))
+            and isinstance(guided, bool)
+            and isinstance(banded, bool)
+        )
         good &= isinstance(signs, bool) and not (signs and (exact or not banded or channels != 1))
+        good &= isinstance(refined, bool) and not (refined and (exact or mesh > 0))
         for level in levels:
             good &= level.stride in basis.STRIDES and level.degree in basis.DEGREES and 1 <= level.step <= MAX_FIXED
         if not good:
             raise FormatError(f"the description of a lattice holds numbers that are not allowed: {data!r:.300}")
-        return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh, signs)
+        return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh, refined, signs)
 
 
 def _finite(number: Any) -> float:

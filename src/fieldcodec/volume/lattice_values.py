@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from fieldcodec.errors import FormatError, InputError
 from fieldcodec.fit.phases import FitEvent, OnEvent
 from fieldcodec.grid.lookup import negative_set
@@ -17,6 +19,7 @@ from fieldcodec.io.mesh.coded import prepared
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.metrics.surface import interior_overlap, surface_distance
 from fieldcodec.metrics.values import value_errors
+from fieldcodec.volume.device import CPU
 from fieldcodec.volume.lattice_choice import Choice
 from fieldcodec.volume.lattice_codec import write_values
 from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
@@ -49,7 +52,7 @@ class LatticeEncoding:
 
 
 def encode_lattice(
-    grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None
+    grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None, device: torch.device = CPU
 ) -> LatticeEncoding:
     """Values and leaf masks of a grid with active leaf voxels, all finite.
 
@@ -57,6 +60,7 @@ def encode_lattice(
         goal: in the file's units.
         seed: of the sample.
         mesh: in world space; what the level set was made from, which may be smaller than any lattice.
+        device: where lattices are fitted.
     """
     stage = f"{grid.name or 'unnamed'}: lattice"
     on_event(FitEvent(stage, 0, _STAGES))
@@ -64,9 +68,10 @@ def encode_lattice(
     interior = float(negative_set(grid).count) if problem.surface else 0.0
     sample = problem.sample(_SAMPLE_LEAVES, seed)
     share = sample.num_active / problem.num_active
-    choices = choose(sample, _on_sample(goal, problem, share), interior * share)
+    fitter = LatticeFitter(sample, device, share)
+    choices = choose(fitter, _on_sample(goal, problem, share), interior * share)
     on_event(FitEvent(stage, _STAGES // 2, _STAGES))
-    last = _Last(grid, goal, LatticeFitter(problem))
+    last = _Last(grid, goal, LatticeFitter(problem, device, networks=fitter.networks))
     encoding = None
     if mesh is not None:
         with suppress(InputError, FormatError):  # raised for meshes that cannot be coded

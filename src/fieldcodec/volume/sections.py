@@ -5,6 +5,8 @@ Each stored part is a section of the container (see docs/format.md); its key is 
 
 from fieldcodec.container.format import SectionId
 
+FRAME_BYTES = 512  # of a file beside those of its grids, at most: its table of sections and its settings
+
 # name in reports -> section, in the order in which a decoder needs them
 GRID_SECTIONS: dict[str, SectionId] = {
     "root": SectionId.ROOT,
@@ -23,8 +25,9 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "tile regressor": SectionId.TILE_NETWORK,
     "voxel values": SectionId.VOXEL_VALUES,
     "voxel regressor": SectionId.VOXEL_NETWORK,
-    "signs": SectionId.SIGNS,
     "voxel residuals": SectionId.VOXEL_RESIDUALS,
+    "refinement": SectionId.REFINEMENT,
+    "signs": SectionId.SIGNS,
     "opaque grid": SectionId.OPAQUE_GRID,
 }
 NETWORK_SECTIONS = {

@@ -7,7 +7,7 @@ from fieldcodec.errors import UsageError
 from fieldcodec.volume.quality import Quality
 
 _CHOICES = {
-    "method": ("auto", "lattice", "network"),
+    "method": ("auto", "lattice", "network", "smallest"),
     "tree": ("auto", "explicit", "neural"),
     "topology": ("exact", "tolerant"),
     "weights": ("quantised", "half"),
@@ -36,9 +36,10 @@ class VolumeSettings:
 
     quality: Quality = field(default_factory=Quality)
     """What may be lost; see `volume.quality`."""
-    method: Literal["auto", "lattice", "network"] = "auto"
-    """What holds the values of voxels: a lattice of spline coefficients; networks, as in the paper; or the lattice
-    unless a setting asks for what only networks have (a neural tree, tolerant topology)."""
+    method: Literal["auto", "lattice", "network", "smallest"] = "auto"
+    """What holds the values of voxels: a lattice of spline coefficients; networks, as in the paper; auto: the lattice
+    unless a setting asks for what only networks have (a neural tree, tolerant topology), for networks were larger in
+    all that was measured and take minutes; smallest: both are tried, the smaller one that is good enough is kept."""
     tree: Literal["auto", "explicit", "neural"] = "auto"
     """What holds the topology: masks coded explicitly, i.e. [Hash,5,4,NN(3)]; classifiers with coded corrections,
     i.e. [Hash,5,NN(4),NN(3)]; or whichever is smaller."""

@@ -8,16 +8,18 @@ import torch
 
 from fieldcodec.fit.held_out import HeldOut
 from fieldcodec.fit.loop import fit_network
-from fieldcodec.fit.losses import Loss, binary_cross_entropy, cross_entropy, mean_squared_error
+from fieldcodec.fit.losses import Loss, banded_squared_error, binary_cross_entropy, cross_entropy, mean_squared_error
 from fieldcodec.fit.phases import FitResult, OnEvent, Phase
-from fieldcodec.fit.samplers import ActiveVoxelSampler, LeafMaskSampler, PointSampler, Sampler
+from fieldcodec.fit.samplers import ActiveVoxelSampler, BlendedSampler, LeafMaskSampler, PointSampler, Sampler
 from fieldcodec.grid import masks
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.frozen import FrozenNetwork
 from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.shapes import Rows
 from fieldcodec.volume.fields import ACTIVE_TILE, CHILD, ExpertField, slot_points
 from fieldcodec.volume.normalise import Normalisation
+from fieldcodec.volume.outside import Outside
 from fieldcodec.volume.settings import VolumeSettings
 from fieldcodec.volume.subdomains import Subdomains, decompose
 
@@ -42,17 +44,37 @@ class Trainer:
         assert bounds is not None
         return decompose(*bounds, self._active_blocks(), self.settings.subdomain_size)
 
-    def voxel_values(self, subdomains: Subdomains, normalisation: Normalisation) -> tuple[ExpertField, FitResult]:
-        """The level-0 regressor (equation 1)."""
+    def voxel_values(
+        self, subdomains: Subdomains, normalisation: Normalisation, outside: Outside | None = None
+    ) -> tuple[ExpertField, FitResult]:
+        """The level-0 regressor (equation 1).
+
+        Args:
+            outside: what it is to learn of inactive voxels; nothing where None, as in the paper.
+        """
         topology, settings = self.grid.topology, self.settings
-        members = [rows[masks_any(topology.leaf_active[rows])] for rows in subdomains.members(topology.leaf_origins)]
-        sampler = ActiveVoxelSampler(
-            members, subdomains.corners, topology.leaf_origins, topology.leaf_active, self.grid.leaf_values,
-            normalisation.offset, normalisation.scale,
-        )  # fmt: skip
+        leaves = subdomains.members(topology.leaf_origins)
+        loss = mean_squared_error
+        sampler: Sampler = self._voxels(subdomains, leaves, topology.leaf_active, self.grid.leaf_values, normalisation)
+        if outside is not None and all(masks_any(outside.taught[rows]).any() for rows in leaves):
+            beside = self._voxels(subdomains, leaves, outside.taught, outside.values, normalisation)
+            sampler = BlendedSampler(sampler, beside, outside.share)
+            loss = banded_squared_error if outside.banded else mean_squared_error
         target = (settings.target_rmse * normalisation.relative_range) ** 2
-        spec = self._spec(subdomains, settings.value_width, settings.value_depth, self.grid.channels)
-        return self._fit("voxel values", spec, subdomains, sampler, mean_squared_error, target)
+        return self._fit("voxel values", self.value_spec(subdomains), subdomains, sampler, loss, target)
+
+    def value_spec(self, subdomains: Subdomains) -> NetworkSpec:
+        """The shape of the level-0 regressor."""
+        return self._spec(subdomains, self.settings.value_width, self.settings.value_depth, self.grid.channels)
+
+    def _voxels(
+        self, subdomains: Subdomains, leaves: list[Rows], packed: np.ndarray, values: np.ndarray,
+        normalisation: Normalisation,
+    ) -> ActiveVoxelSampler:  # fmt: skip
+        """Draws voxels of `packed` [N, 64] masks with their `values` [N, 512, C]; `leaves` are those of each expert."""
+        members = [rows[masks_any(packed[rows])] for rows in leaves]
+        origins, offset, scale = self.grid.topology.leaf_origins, normalisation.offset, normalisation.scale
+        return ActiveVoxelSampler(members, subdomains.corners, origins, packed, values, offset, scale)
 
     def leaf_masks(self, subdomains: Subdomains) -> tuple[ExpertField, FitResult]:
         """The level-0 binary classifier."""

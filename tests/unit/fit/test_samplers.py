@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fieldcodec.fit.samplers import ActiveVoxelSampler, LeafMaskSampler, PointSampler
+from fieldcodec.fit.samplers import ActiveVoxelSampler, BlendedSampler, LeafMaskSampler, PointSampler
 from fieldcodec.testing.samples import dense
 
 
@@ -50,3 +50,14 @@ def test_points_keep_their_targets() -> None:
     local, target = PointSampler(points, targets).draw(np.random.default_rng(0), 50)
     assert (local[0, :, 0] == target[0, :, 0] * 3).all()
     assert set(target[1, :, 0]) == {5.0, 7.0}
+
+
+def test_blended_samples_come_in_their_share_and_spread_evenly() -> None:
+    ones, twos = (PointSampler([np.full((4, 3), n)] * 2, [np.full((4, 1), float(n))] * 2) for n in (1, 2))
+    local, target = BlendedSampler(ones, twos, 0.3).draw(np.random.default_rng(0), 1000)
+    assert local.shape == (2, 1000, 3)
+    assert (local == target).all()
+    assert (target == 2).sum(axis=1).tolist() == [[300], [300]]
+    parts = (target[0, :, 0] == 2).reshape(10, 100).sum(axis=1)
+    assert parts.min() >= 29
+    assert parts.max() <= 31

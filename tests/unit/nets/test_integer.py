@@ -11,7 +11,7 @@ from fieldcodec.nets import integer
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.fourier import integer_frequencies
 from fieldcodec.nets.frozen import FrozenNetwork, IntegerTensor
-from fieldcodec.nets.integer import LOGIT_UNIT, ExactNetwork
+from fieldcodec.nets.integer import LOGIT_UNIT, VALUE_UNIT, ExactNetwork
 from fieldcodec.nets.spec import NetworkSpec
 
 
@@ -46,6 +46,20 @@ def test_exact_logits_follow_the_float_network(activation: str, mapping: str, bi
         logits = ExactNetwork(frozen).logits(expert, points) / LOGIT_UNIT
         assert np.abs(logits - expected[expert]).max() < 1 / LOGIT_UNIT + 0.05
         assert logits.std() > 0.05  # the comparison would be empty otherwise
+
+
+@pytest.mark.parametrize("activation", ["sin", "relu", "tanh"])
+def test_outputs_of_regressors_are_finer_than_logits(activation: str) -> None:
+    frozen = FrozenNetwork.of(_network(activation, "fourier"), 8)
+    points = _points()
+    with torch.inference_mode():
+        expected = frozen.module()(torch.from_numpy(points).float()[None].expand(2, -1, -1))[0].numpy()
+    errors = [
+        np.sqrt(np.mean((ExactNetwork(frozen, unit).logits(0, points) / unit - expected) ** 2))
+        for unit in (LOGIT_UNIT, VALUE_UNIT)
+    ]
+    assert errors[1] < errors[0] / 3
+    assert errors[1] < 0.005
 
 
 def test_the_result_is_the_one_of_plain_integers() -> None:

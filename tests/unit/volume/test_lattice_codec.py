@@ -16,7 +16,7 @@ from fieldcodec.grid.procedural import level_set_of_function, sphere_level_set
 from fieldcodec.grid.sparse_grid import STAGGERED, SparseGrid
 from fieldcodec.metrics.quality import GridQuality
 from fieldcodec.testing import samples
-from fieldcodec.volume import lattice_codec
+from fieldcodec.volume import lattice_codec, lattice_search
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.quality import Quality, parse_size
@@ -126,6 +126,19 @@ def test_signs_are_not_stored_where_they_help_nothing(ball: SparseGrid) -> None:
     for asked in ({"iou": 0.99, "mcd": 0.01}, {"mcd": 0.05}, {"rmse": "2%"}):
         compressed, _, _ = round_trip(ball, **asked)
         assert "signs" not in compressed.sections
+
+
+@pytest.mark.parametrize(("kind", "quality"), [("float", {"psnr": 40}), ("vec2s", {"psnr": 40})])
+def test_a_network_refines_where_it_pays(kind: str, quality: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that is rounded away is what a network can guess; here it may be fitted to grids of any size."""
+    grid = dense(kind)
+    without, _, _ = round_trip(grid, **quality)
+    assert not without.lattice.refined
+    monkeypatch.setattr(lattice_search, "_WORTH_A_NETWORK", 0)
+    compressed, _, _ = round_trip(grid, **quality)
+    assert compressed.lattice.refined
+    assert 100 < len(compressed.sections["refinement"]) < 700
+    assert "refinement" in str(compressed.lattice)
 
 
 def test_level_set_of_another_voxel_size_and_demands_together() -> None:

@@ -142,7 +142,7 @@ def test_the_stricter_of_rmse_and_psnr_counts() -> None:
 
 def test_demands_on_surfaces() -> None:
     grid = stretched(sphere(), 0.25)
-    assert goal_of(Quality(iou=0.99), grid, 6.0, 0.03) == Goal(iou=0.99)
+    assert goal_of(Quality(iou=0.99), grid, 6.0, 0.03) == Goal(iou=0.99, mcd=0.25)
     assert goal_of(Quality(mcd=0.05), grid, 6.0, 0.03) == Goal(mcd=0.05)  # in voxels, whatever their size
     assert goal_of(Quality(mcd="0.05vx"), grid, 6.0, 0.03) == Goal(mcd=0.05)
     with pytest.raises(UsageError, match="mcd is a distance in voxels"):

@@ -2,13 +2,13 @@
 
 import struct
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from peers import Outcome, Peer, dense, draco, nanovdb, openvdb, ours
 
+from fieldcodec.bench.peer import Outcome, Peer
+from fieldcodec.bench.peers import dense, draco, nanovdb, openvdb
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid.procedural import sphere_level_set
 from fieldcodec.grid.sparse_grid import SparseGrid
@@ -89,16 +89,16 @@ def test_nanovdb_keeps_transform_and_tiles(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.lower_tile_values, grid.lower_tile_values)
 
 
-def _tried(peer: Peer, grid: SparseGrid, quality: float | str) -> tuple[Outcome, float]:
+def _tried(peer: Peer, grid: SparseGrid, setting: float | str) -> tuple[Outcome, float]:
     """The outcome and the largest error of active values."""
-    outcome = peer.compress(grid, quality)
+    outcome = peer.compress(grid, setting)
     assert outcome.values.shape == grid.active_values().shape
     assert outcome.num_bytes > 0
     return outcome, float(np.abs(outcome.values.astype(np.float64) - grid.active_values()).max())
 
 
 def test_openvdb_keeps_32_bits_and_rounds_to_16(small_fog: SparseGrid) -> None:
-    half, full = (_tried(peer, small_fog, peer.qualities[0]) for peer in openvdb.PEERS)
+    half, full = (_tried(peer, small_fog, peer.settings[0]) for peer in openvdb.PEERS)
     assert full[1] == 0.0
     assert 0.0 < half[1] < 1e-3 * small_fog.leaf_values.max()
     assert half[0].num_bytes < full[0].num_bytes
@@ -152,16 +152,7 @@ def test_draco_comes_back_as_the_level_set_it_was() -> None:
     assert coarse[0].num_bytes < fine[0].num_bytes
 
 
-def test_fieldcodec_is_measured_through_its_file(small_fog: SparseGrid) -> None:
-    def settings(psnr: float) -> "ours.fc.VolumeSettings":
-        return replace(ours.network(psnr), epochs=5, value_width=16)
-
-    outcome = ours.compress(small_fog, 25.0, settings_for=settings)
-    assert outcome.values.shape == small_fog.active_values().shape
-    assert ours.network(40.0).target_rmse == pytest.approx(0.01)
-
-
 @pytest.mark.parametrize("peer", [*openvdb.PEERS, *nanovdb.PEERS, *dense.PEERS], ids=lambda peer: peer.name)
 def test_grids_of_integers_are_refused(peer: Peer) -> None:
     with pytest.raises(UnsupportedGridError, match="int32"):
-        peer.compress(samples.dense("int32"), peer.qualities[0] if peer.qualities else 1.0)
+        peer.compress(samples.dense("int32"), peer.settings[0] if peer.settings else 1.0)

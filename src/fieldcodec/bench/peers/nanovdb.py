@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldcodec.bench.effort import measured
+from fieldcodec.bench.peer import Outcome, Peer, Setting
+from fieldcodec.bench.peers.nanovdb_file import CODECS, nanovdb_bytes
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.io.nanovdb import read_nanovdb
-from peers.nanovdb_file import CODECS, nanovdb_bytes
-from peers.peer import Outcome, Peer, Quality, timed
 
 _WIDTHS = (1, 2, 4, 8, 16)
 
@@ -83,20 +84,20 @@ def write(path: Path, grid: SparseGrid, kind: str, codec: str, tolerance: float 
     path.write_bytes(nanovdb_bytes(grid, kind, codec, leaves.bits, leaves.low, leaves.step, leaves.codes))
 
 
-def compress(grid: SparseGrid, quality: Quality, *, kind: str, codec: str | None = None) -> Outcome:
+def compress(grid: SparseGrid, setting: Setting, *, kind: str, codec: str | None = None) -> Outcome:
     """A grid of floats by way of a `.nvdb` file.
 
     Args:
-        quality: the tolerance of FpN in the units of the values; the codec for the other kinds.
+        setting: the tolerance of FpN in the units of the values; the codec for the other kinds.
         codec: for FpN: none, zip or blosc.
     """
-    tolerance, chosen = (0.0, str(quality)) if codec is None else (float(quality), codec)
+    tolerance, chosen = (0.0, str(setting)) if codec is None else (float(setting), codec)
     with tempfile.TemporaryDirectory(prefix="fieldcodec-") as folder:
         path = Path(folder) / "grid.nvdb"
-        _, seconds_encode = timed(lambda: write(path, grid, kind, chosen, tolerance))
-        back, seconds_decode = timed(lambda: read_nanovdb(path)[0])
+        _, encode = measured(lambda _: write(path, grid, kind, chosen, tolerance))
+        back, decode = measured(lambda _: read_nanovdb(path)[0])
         assert isinstance(back, SparseGrid)
-        return Outcome(path.stat().st_size, back.active_values(), seconds_encode, seconds_decode)
+        return Outcome(path.stat().st_size, back.active_values(), encode, decode)
 
 
 PEERS = (

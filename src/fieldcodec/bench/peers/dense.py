@@ -14,12 +14,13 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from fieldcodec.bench.effort import measured
+from fieldcodec.bench.peer import Outcome, Peer, Setting, bench_package
 from fieldcodec.coding.jit import kernel
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid import masks
 from fieldcodec.grid.lookup import blocks_at
 from fieldcodec.grid.sparse_grid import SparseGrid
-from peers.peer import Outcome, Peer, Quality, bench_package, timed
 
 _FLOATS = ("float", "double", "vec2s", "vec2d", "vec3s", "vec3d")
 _FAR = 1e30
@@ -106,19 +107,19 @@ class ArrayCodec:
     decode: Callable[[bytes, np.ndarray], np.ndarray]
 
 
-def compress_box(grid: SparseGrid, quality: Quality, *, codec: ArrayCodec) -> Outcome:
-    """A grid of floats as one dense array for each channel; quality: the absolute error allowed.
+def compress_box(grid: SparseGrid, setting: Setting, *, codec: ArrayCodec) -> Outcome:
+    """A grid of floats as one dense array for each channel; setting: the absolute error allowed.
 
     The time that filling takes is not counted.
     """
     low, box = filled_box(grid)
-    packed, seconds_encode = timed(lambda: [codec.encode(channel, float(quality)) for channel in box])
-    decoded, seconds_decode = timed(lambda: [codec.decode(item, box[0]) for item in packed])
+    packed, encode = measured(lambda _: [codec.encode(channel, float(setting)) for channel in box])
+    decoded, decode = measured(lambda _: [codec.decode(item, box[0]) for item in packed])
     i, j, k = (grid.topology.active_voxels() - low).T
     values = np.stack([channel[i, j, k] for channel in decoded], axis=1)
     leaves = _leaves_of(grid, low, decoded[0]) if grid.is_level_set else None
     num_bytes = sum(len(item) for item in packed)
-    return Outcome(num_bytes, values, seconds_encode, seconds_decode, "dense box without a tree", leaves)
+    return Outcome(num_bytes, values, encode, decode, "dense box without a tree", leaves)
 
 
 def _leaves_of(grid: SparseGrid, low: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -134,15 +135,15 @@ def _leaves_of(grid: SparseGrid, low: np.ndarray, box: np.ndarray) -> np.ndarray
     return _blocked(whole)[i, j, k]
 
 
-def compress_active(grid: SparseGrid, quality: Quality, *, codec: ArrayCodec) -> Outcome:
-    """The active values of leaves alone, as one row for each channel; quality: the absolute error allowed."""
+def compress_active(grid: SparseGrid, setting: Setting, *, codec: ArrayCodec) -> Outcome:
+    """The active values of leaves alone, as one row for each channel; setting: the absolute error allowed."""
     if grid.value_type.name not in _FLOATS:
         raise UnsupportedGridError(f"{grid.name!r} holds {grid.value_type.name}; only floats are compressed")
     rows = np.ascontiguousarray(grid.active_values().T)
-    packed, seconds_encode = timed(lambda: [codec.encode(row, float(quality)) for row in rows])
-    decoded, seconds_decode = timed(lambda: [codec.decode(item, rows[0]) for item in packed])
+    packed, encode = measured(lambda _: [codec.encode(row, float(setting)) for row in rows])
+    decoded, decode = measured(lambda _: [codec.decode(item, rows[0]) for item in packed])
     num_bytes = sum(len(item) for item in packed)
-    return Outcome(num_bytes, np.stack(decoded, axis=1), seconds_encode, seconds_decode, "active values without a tree")
+    return Outcome(num_bytes, np.stack(decoded, axis=1), encode, decode, "active values without a tree")
 
 
 def _zfp_encode(array: np.ndarray, tolerance: float) -> bytes:

@@ -1,0 +1,1 @@
+"""The codecs that fieldcodec is compared with: `openvdb`, `nanovdb`, `dense` (ZFP and SZ3) and `draco`."""
