@@ -6,6 +6,7 @@ Topology and everything stored exactly must agree bit for bit; what networks giv
 import importlib.util
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,9 @@ from fieldcodec.coding.masks import encode_leaf_masks
 from fieldcodec.coding.node_masks import encode_node_masks
 from fieldcodec.coding.palette import encode_slot_values
 from fieldcodec.coding.weights import encode_weights
+from fieldcodec.container import packed_json
+from fieldcodec.container.canonical_json import dump_json
+from fieldcodec.container.format import MAX_META_BYTES
 from fieldcodec.errors import FormatError
 from fieldcodec.grid import masks
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
@@ -29,7 +33,9 @@ from fieldcodec.nets.integer import ExactNetwork
 from fieldcodec.nets.spec import NetworkSpec
 from fieldcodec.testing.oracle import networks as oracle_networks
 from fieldcodec.testing.oracle.bits import decode_integers
+from fieldcodec.testing.oracle.container import meta_json
 from fieldcodec.testing.oracle.leaf_masks import decode_leaf_masks
+from fieldcodec.testing.oracle.meta_words import WORDS
 from fieldcodec.testing.oracle.node_masks import decode_node_masks
 from fieldcodec.testing.oracle.slot_values import decode_slot_values
 from fieldcodec.testing.oracle.volume import decode_volume
@@ -195,6 +201,35 @@ def test_empty_grid_and_damage() -> None:
         damaged[position] ^= 4
         with pytest.raises(FormatError):
             decode_volume(bytes(damaged))
+
+
+def test_plain_and_packed_meta() -> None:
+    value = {"kind": "volume", "grids": [{"name": "größer", "levels": [[8, 3, 64]], "tree": "explicit"}] * 3}
+    plain, packed = dump_json(value), packed_json.pack_json(value)
+    assert len(packed) < len(plain)
+    assert meta_json(plain) == meta_json(packed) == plain
+
+
+def test_the_words_of_meta_are_those_of_the_specification() -> None:
+    text = (Path(__file__).parents[2] / "docs/format.md").read_text(encoding="utf-8")
+    block = text.partition("## Words of META")[2].split("```")[1]
+    assert block.replace("\n", "").encode() == WORDS == packed_json.WORDS
+
+
+def _deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return b"\0" + packer.compress(data) + packer.flush()
+
+
+def test_damaged_meta_is_refused() -> None:
+    packed = packed_json.pack_json({"kind": "volume", "grids": []})
+    too_large = _deflated(b'{"kind":"' + bytes(MAX_META_BYTES) + b'"}')
+    for damaged in (b"", b"\0", packed[:-1], packed + b"\0", zlib.compress(b"{}"), b"\0\xff\xff", too_large):
+        with pytest.raises(FormatError):
+            meta_json(damaged)
+        with pytest.raises(FormatError):
+            packed_json.unpack_json(damaged)
+    assert len(meta_json(_deflated(b" " * MAX_META_BYTES))) == MAX_META_BYTES
 
 
 # --- parts, with more variety than whole volumes of a few leaves can have -----------------------

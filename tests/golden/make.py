@@ -1,13 +1,16 @@
-"""Writes the golden files: `python tests/golden/make.py`. To be run by hand, once per format.
+"""Writes golden files: `python tests/golden/make.py NAME ...`. To be run by hand, once for every part of the format.
 
 Each `NAME.fcodec` was written by the encoder of this release; `NAME.npz` holds what the oracle, the decoder made from
 docs/format.md, reads from it. A later release must read the same: never write over files of a released format.
 """
 
+import argparse
 import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -15,20 +18,28 @@ import fieldcodec as fc
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.testing.oracle.tree import fingerprint
 from fieldcodec.testing.oracle.volume import decode_volume
-from fieldcodec.volume import encode, values_codec
+from fieldcodec.volume import network_encode, values_codec
 
 FOLDER = Path(__file__).parent
 LIMIT = 6000  # bytes of one file
 VALUES = ("leaf_values", "lower_tile_values", "upper_tile_values", "root_tile_values", "background")
 
 
-def _sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings]]:
-    path = FOLDER.parent / "conformance" / "oracle_volumes.py"
-    spec = importlib.util.spec_from_file_location("oracle_volumes", path)
+def _load(name: str) -> ModuleType:
+    """A module of the conformance tests, which have the volumes."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER.parent / "conformance" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    volumes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(volumes)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+volumes, lattices = _load("oracle_volumes"), _load("oracle_lattices")
+
+
+def _network_sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings]]:
     tiny, hashed = volumes.TINY, volumes.HASH
     yield "level_set_explicit", volumes.level_set(), replace(tiny, tree="explicit")
     yield "level_set_neural", volumes.level_set(), tiny
@@ -39,6 +50,18 @@ def _sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings
     for kind in ("vec3s", "int32", "bool", "mask"):
         yield kind, volumes.box(kind, side=10), tiny
     yield "several_grids", volumes.several_grids(), tiny
+
+
+def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each file that was asked for."""
+    for name, case in lattices.CASES.items():
+        if name in names:
+            yield name, case.encoded()
+    values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
+    network_encode._FEW_TILES = 16
+    for name, source, settings in _network_sources():
+        if name in names:
+            yield name, fc.encode_volume(source, settings, device="cpu").to_bytes()
 
 
 def _expected(file: VolumeFile) -> dict[str, np.ndarray]:
@@ -53,10 +76,10 @@ def _expected(file: VolumeFile) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
-    encode._FEW_TILES = 16
-    for name, source, settings in _sources():
-        data = fc.encode_volume(source, settings, device="cpu").to_bytes()
+    known = [*lattices.CASES, *(name for name, _, _ in _network_sources())]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
+    for name, data in _files(set(parser.parse_args().names)):
         assert len(data) <= LIMIT, f"{name} has {len(data)} bytes"
         (FOLDER / f"{name}.fcodec").write_bytes(data)
         np.savez_compressed(FOLDER / f"{name}.npz", **_expected(decode_volume(data)))  # type: ignore[arg-type]

@@ -85,8 +85,10 @@ def squash(x: int) -> int:
 class MixedBits:
     """Mixes the predictions of `contexts` counters; `start(i, context)` is the first probability in 1/65536."""
 
-    def __init__(self, coder: BitDecoder, contexts: int, first_weight: int, count_limit: int) -> None:
-        self._coder = coder
+    def __init__(
+        self, coder: BitDecoder, contexts: int, first_weight: int, count_limit: int, learning_rate: int = 8
+    ) -> None:
+        self._coder, self._learning_rate = coder, learning_rate
         self._stretch, self._squash = logistic()
         self._counters: list[dict[object, tuple[int, int]]] = [{} for _ in range(contexts)]
         self._weights: dict[object, list[int]] = {}
@@ -107,16 +109,30 @@ class MixedBits:
         total = sum([a * b for a, b in zip(weights, inputs, strict=True)]) >> 16
         probability = self._squash[min(max(total, -2800), 2800) + 2800]
         bit = self._coder.bit(probability)
-        error = ((bit << 16) - probability) * 8
-        target = (1 << 22) - 1 if bit else 0
+        error = ((bit << 16) - probability) * self._learning_rate
         for i in range(count):
             weights[i] += inputs[i] * error + (1 << 17) >> 18
-            value, seen = states[i]
-            self._counters[i][keys[i]] = (
-                value + ((target - value) * (131072 // (2 * seen + 3)) >> 16),
-                min(seen + 1, self._limit),
-            )
+            self._counters[i][keys[i]] = counted(states[i], bit, self._limit)
         return bit
+
+
+def counted(counter: tuple[int, int], bit: int, limit: int) -> tuple[int, int]:
+    """A counter (probability of 22 bits, bits seen) after a bit."""
+    value, seen = counter
+    target = (1 << 22) - 1 if bit else 0
+    return value + ((target - value) * _rate(seen) >> 16), min(seen + 1, limit)
+
+
+def decode_magnitude(coder: BitDecoder, models: AdaptiveBits, context: object) -> int:
+    """A number from 0 on: how many bits it has, 1 being added, then those below the leading one."""
+    length = 0
+    while length < 62 and models.bit((context, "length", length)):
+        length += 1
+    number = 1
+    for depth in range(length):
+        bit = models.bit((context, "digit", length, depth, number & 1)) if depth < 2 else coder.bit(32768)
+        number = number << 1 | bit
+    return number - 1
 
 
 def decode_integers(data: bytes, count: int) -> list[int]:
@@ -125,14 +141,7 @@ def decode_integers(data: bytes, count: int) -> list[int]:
     models = AdaptiveBits(coder)
     values, context = [], 0
     for _ in range(count):
-        length = 0
-        while length < 62 and models.bit((context, "length", length)):
-            length += 1
-        number = 1
-        for depth in range(length):
-            bit = models.bit((context, "digit", length, depth, number & 1)) if depth < 2 else coder.bit(32768)
-            number = number << 1 | bit
-        folded = number - 1
+        folded = decode_magnitude(coder, models, context)
         value = folded >> 1 ^ -(folded & 1)
         values.append(value)
         context = min(abs(value).bit_length(), 14) + 1 >> 1

@@ -1,13 +1,16 @@
 """The container: preamble, table, checksummed sections."""
 
 import struct
+import zlib
 
 import xxhash
 
 from fieldcodec.errors import FormatError
+from fieldcodec.testing.oracle.meta_words import WORDS
 
 WHOLE_FILE = 0xFFFFFFFF
-KNOWN_IDS = range(1, 17)
+KNOWN_IDS = range(1, 22)
+MAX_META = 1 << 24
 
 
 def read_sections(data: bytes) -> dict[tuple[int, int], bytes]:
@@ -38,3 +41,21 @@ def read_sections(data: bytes) -> dict[tuple[int, int], bytes]:
     if position != length:
         raise FormatError("bytes behind the last section")
     return sections
+
+
+def meta_json(section: bytes) -> bytes:
+    """The JSON of the section META, which may be packed."""
+    if len(section) > MAX_META:
+        raise FormatError("META is too large")
+    if section[:1] == b"{":
+        return section
+    if section[:1] != b"\0":
+        raise FormatError("META is neither plain nor packed")
+    stream = zlib.decompressobj(-15, WORDS)
+    try:
+        data = stream.decompress(section[1:], MAX_META + 1)
+    except zlib.error as error:
+        raise FormatError(f"META is damaged: {error}") from error
+    if not stream.eof or stream.unused_data or len(data) > MAX_META:
+        raise FormatError("META is cut, too large, or followed by other bytes")
+    return data

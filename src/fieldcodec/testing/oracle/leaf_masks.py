@@ -21,7 +21,7 @@ def decode_leaf_masks(data: bytes, origins: Sequence[Origin], hints: Sequence[Se
     hinted = bool(reader.byte() & 1)
     if reader.varint() != len(origins) or (hinted and hints is None):
         raise FormatError("the active masks belong to another tree")
-    groups = _groups(origins, max(1, reader.varint()))
+    groups = leaf_groups(origins, max(1, reader.varint()))
     streams = reader.streams(len(groups))
     reader.end()
     cells = [(x >> 3, y >> 3, z >> 3) for x, y, z in origins]
@@ -31,7 +31,8 @@ def decode_leaf_masks(data: bytes, origins: Sequence[Origin], hints: Sequence[Se
     return masks
 
 
-def _groups(origins: Sequence[Origin], least: int) -> list[range]:
+def leaf_groups(origins: Sequence[Origin], least: int) -> list[range]:
+    """Ranges of leaves that share nothing with others."""
     groups, first = [], 0
     for leaf in range(1, len(origins) + 1):
         ends_node = leaf == len(origins) or [a >> 7 for a in origins[leaf]] != [a >> 7 for a in origins[leaf - 1]]

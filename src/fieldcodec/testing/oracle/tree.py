@@ -11,6 +11,7 @@ import xxhash
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.topology import Topology
 from fieldcodec.testing.oracle.fields import Field, slot_hint, voxel_hint
+from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.leaf_masks import Bits, Origin, decode_leaf_masks
 from fieldcodec.testing.oracle.node_masks import decode_node_masks
 from fieldcodec.testing.oracle.reader import Reader
@@ -19,7 +20,9 @@ ROOT, UPPER_MASKS, LOWER_MASKS, LEAF_MASKS = 2, 3, 5, 7
 _MOST = {"root_tiles": 1 << 24, "upper_nodes": 1 << 20, "lower_nodes": 1 << 22, "leaves": 1 << 25}
 
 
-def decode_tree(sections: Mapping[int, bytes], counts: Any, fields: Mapping[str, Field]) -> Topology:
+def decode_tree(
+    sections: Mapping[int, bytes], counts: Any, fields: Mapping[str, Field], lattice: Lattice | None
+) -> Topology:
     """The topology of a grid; `fields` are its classifiers `level1` and `level0`, if any."""
     if any(type(counts.get(name)) is not int or not 0 <= counts[name] <= most for name, most in _MOST.items()):
         raise FormatError("the numbers of nodes are out of their limits")
@@ -37,8 +40,11 @@ def decode_tree(sections: Mapping[int, bytes], counts: Any, fields: Mapping[str,
     leaf_origins = child_origins(lower_origins, lower_child, 4, 8)
     if (len(lower_origins), len(leaf_origins)) != (counts["lower_nodes"], counts["leaves"]):
         raise FormatError("the numbers of nodes do not agree with the masks")
-    hints = _hints(fields.get("level0"), voxel_hint, leaf_origins, 8)
-    leaf_active = decode_leaf_masks(sections.get(LEAF_MASKS, b""), leaf_origins, hints)
+    if lattice is None:
+        hints = _hints(fields.get("level0"), voxel_hint, leaf_origins, 8)
+        leaf_active = decode_leaf_masks(sections.get(LEAF_MASKS, b""), leaf_origins, hints)
+    else:
+        leaf_active = lattice.leaf_masks(leaf_origins)
     return Topology(
         np.array(tile_origins, np.int32).reshape(-1, 3), np.array(tile_active, bool),
         np.array(upper_origins, np.int32).reshape(-1, 3), pack(upper_child, 32768), pack(upper_active, 32768),
@@ -46,7 +52,7 @@ def decode_tree(sections: Mapping[int, bytes], counts: Any, fields: Mapping[str,
     )  # fmt: skip
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _upper_masks(data: bytes, origins: tuple[Origin, ...]) -> tuple[list[Bits], list[Bits]]:
     """Kept for the next grid: the grids of a file often share these long masks."""
     return decode_node_masks(data, 5, origins, None)

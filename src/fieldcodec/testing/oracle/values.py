@@ -10,6 +10,7 @@ from fieldcodec.errors import FormatError
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.value_type import ValueType
 from fieldcodec.testing.oracle.fields import Field
+from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.leaf_masks import Bits, Origin
 from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.slot_values import decode_slot_values, decode_values
@@ -20,8 +21,9 @@ _LEAF = list(product(range(8), repeat=3))
 
 
 def decode_leaf_values(
-    sections: Mapping[int, bytes], meta: Any, topology: Topology, kind: ValueType, field: Field | None
-) -> np.ndarray:
+    sections: Mapping[int, bytes], meta: Any, topology: Topology, kind: ValueType, field: Field | None,
+    lattice: Lattice | None,
+) -> np.ndarray:  # fmt: skip
     """[leaves, 512, C]."""
     active = unpack(topology.leaf_active)
     origins = rows(topology.leaf_origins)
@@ -33,14 +35,16 @@ def decode_leaf_values(
         for (i, j, k), bit in zip(_LEAF, bits, strict=True)
         if bit
     ]
-    if meta["values"].get("method") == "network":
+    where = np.array(active, bool).reshape(len(origins), 512)
+    if lattice is not None:
+        values = lattice.values(origins, active)[where]
+    elif meta["values"].get("method") == "network":
         if field is None:
             raise FormatError("the network of the values is missing")
         values = from_network(field.values(np.array(points)), meta["values"], kind, meta.get("save_as_half"))
     else:
         values = _lossless(meta["values"], sections.get(VOXEL_VALUES, b""), len(points), kind)
     result = np.zeros((len(origins), 512, kind.channels), kind.dtype)
-    where = np.array(active, bool).reshape(len(origins), 512)
     result[where], result[~where] = values, rest
     return result
 

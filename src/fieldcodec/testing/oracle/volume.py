@@ -14,8 +14,9 @@ from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.grid.value_type import VALUE_TYPES
-from fieldcodec.testing.oracle.container import WHOLE_FILE, read_sections
+from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sections
 from fieldcodec.testing.oracle.fields import Field, read_subdomains
+from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.networks import check_spec, decode_network
 from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.tree import decode_tree, fingerprint
@@ -32,7 +33,7 @@ def decode_volume(data: bytes) -> VolumeFile:
         FormatError: the file is not what docs/format.md says.
     """
     sections = read_sections(data)
-    meta = _json(sections.get((WHOLE_FILE, META), b""))
+    meta = _json(meta_json(sections.get((WHOLE_FILE, META), b"")))
     if not isinstance(meta, dict) or meta.get("kind") != "volume" or not isinstance(meta.get("grids"), list):
         raise FormatError("the file holds no volume")
     grids: list[SparseGrid | OpaqueGrid] = []
@@ -95,7 +96,11 @@ def _head(meta: Any) -> dict[str, Any]:
 def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseGrid:
     kind = VALUE_TYPES[meta["value_type"]]
     fields = _fields(meta, sections, kind.channels)
-    topology = decode_tree(sections, meta["nodes"], fields)
+    background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
+    lattice = None
+    if meta["values"].get("method") == "lattice":
+        lattice = Lattice(meta["values"], sections, kind, background, bool(meta.get("save_as_half")))
+    topology = decode_tree(sections, meta["nodes"], fields, lattice)
     if fingerprint(topology) != meta["topology_hash"]:
         raise FormatError("the fingerprint of the tree is wrong")
     if kind.name == "mask":
@@ -105,9 +110,8 @@ def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseG
         lower, upper = (s[c == 0].view(bool)[:, None] for s, c in zip(state, child, strict=True))
         root = topology.root_tile_active[:, None]
     else:
-        leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"))
+        leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"), lattice)
         lower, upper, root = decode_tile_values(sections, meta, topology, kind, fields.get("tiles"))
-    background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
     return SparseGrid(
         value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
         root_tile_values=root, background=background, **_head(meta),
