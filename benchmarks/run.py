@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 import fieldcodec as fc
+from fieldcodec.bench.effort import StageClock
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.inputs import ConversionOptions, read_input
@@ -119,10 +120,11 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
     volumes = read_input(source, row.conversion)
     seconds_read = time.perf_counter() - start
     memory = PeakMemory(start)
+    clock = StageClock(memory)
     with TemporaryDirectory() as folder:
         measured = encode_and_measure(
             volumes, settings, Path(folder) / "out.fcodec", mesh=read_mesh(source) if row.mesh else None,
-            bytes_source=source.stat().st_size, device=device, on_event=memory,
+            bytes_source=source.stat().st_size, device=device, on_event=clock,
         )  # fmt: skip
     used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     return {
@@ -136,6 +138,7 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
         "commit": commit(),
         "machine": machine(used),
         "seconds": {"read": seconds_read, "encode": measured.seconds_encode, "decode": measured.seconds_decode},
+        "seconds_of_stages": clock.stop()[1],
         **speeds(measured),
         "peak_memory_bytes": memory.bytes,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if used == "cuda" else None,
@@ -155,6 +158,7 @@ def speeds(measured: Measured) -> dict[str, Any]:
     return {
         "fits": fits,
         "encode_samples_per_second": sum(fit["samples"] for fit in fits) / seconds if seconds else None,
+        "encode_active_voxels_per_second": active / measured.seconds_encode if measured.seconds_encode else None,
         "decode_active_voxels_per_second": active / measured.seconds_decode if measured.seconds_decode else None,
     }
 

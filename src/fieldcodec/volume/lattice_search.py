@@ -65,16 +65,21 @@ class Loss:
     mcd: float | None = None
 
 
-def choose(fitter: LatticeFitter, goal: Goal, interior: float) -> list[Choice]:
+def choose(
+    fitter: LatticeFitter, goal: Goal, interior: float, on_tried: Callable[[int, int], None] = lambda done, total: None
+) -> list[Choice]:
     """What each candidate needs to meet the goal on a sample of leaves: fewest bytes first, for a size least error.
 
     Args:
         fitter: of the sample.
         goal: in scaled units; a size is that of the sample.
         interior: see `estimate_loss`.
+        on_tried: told how many candidates of how many are done.
     """
     sample, choices = fitter.problem, list[Choice]()
-    for candidate in _candidates(goal, sample.surface):
+    candidates = _candidates(goal, sample.surface)
+    for number, candidate in enumerate(candidates):
+        on_tried(number, len(candidates) + 1)
         if goal.lossless:
             steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
             choices += [_lossless_choice(fitter, candidate, step) for step in steps]
@@ -86,11 +91,12 @@ def choose(fitter: LatticeFitter, goal: Goal, interior: float) -> list[Choice]:
         if _is_past_best(choices, goal):
             break
     if not choices:  # nothing met the goal in the tries it was given: the whole grid gets more
-        candidates, step = _candidates(goal, sample.surface), first_step(goal, sample.surface)
+        step = first_step(goal, sample.surface)
         if goal.size is not None:
             choices = [Choice(candidates[0], step, 0, 0.0)]
         else:
             choices = [Choice(candidates[-1], _LAST_RESORT * step, 0, 0.0)]
+    on_tried(len(candidates), len(candidates) + 1)
     choices.sort(key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
     return _with_refinement(fitter, choices, goal, interior)
 

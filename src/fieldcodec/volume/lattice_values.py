@@ -31,7 +31,6 @@ _SAMPLE_LEAVES = 2048
 _TRIES = 4
 _CAUTIOUS = 0.98  # of a step that was good on the sample, to begin with
 _MESH_BITS = (10, 11, 12, 13, 14)
-_STAGES = 10  # of progress
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,23 @@ def encode_lattice(
         mesh: in world space; what the level set was made from, which may be smaller than any lattice.
         device: where lattices are fitted.
     """
-    stage = f"{grid.name or 'unnamed'}: lattice"
-    on_event(FitEvent(stage, 0, _STAGES))
+    stages = _Stages(grid.name or "unnamed", on_event)
+    stages.begin("prepare")
     problem = LatticeProblem.of(grid)
     interior = float(negative_set(grid).count) if problem.surface else 0.0
     sample = problem.sample(_SAMPLE_LEAVES, seed)
     share = sample.num_active / problem.num_active
+    stages.begin("search on a sample")
     fitter = LatticeFitter(sample, device, share)
-    choices = choose(fitter, _on_sample(goal, problem, share), interior * share)
-    on_event(FitEvent(stage, _STAGES // 2, _STAGES))
-    last = _Last(grid, goal, LatticeFitter(problem, device, networks=fitter.networks))
+    choices = choose(fitter, _on_sample(goal, problem, share), interior * share, stages.advance)
+    last = _Last(grid, goal, LatticeFitter(problem, device, networks=fitter.networks), stages)
     encoding = None
     if mesh is not None:
         with suppress(InputError, FormatError):  # raised for meshes that cannot be coded
             encoding = _by_mesh(last, sample, mesh, share, interior, choices)
     if encoding is None:
         encoding = replace(last.encoding(choices), choices=choices)
-    on_event(FitEvent(stage, _STAGES, _STAGES))
+    stages.end()
     return encoding
 
 
@@ -135,10 +134,12 @@ class _Last:
     grid: SparseGrid
     goal: Goal
     fitter: LatticeFitter
+    stages: "_Stages"
 
     def encoding(self, choices: list[Choice]) -> LatticeEncoding:
         """By the first choice that meets the goal on the whole grid, else the nearest miss."""
         if self.goal.lossless:
+            self.stages.begin("fit")
             attempt = self.fitter.attempt(choices[0].candidate, choices[0].step)
             return self.finished(self.fitter.exact(attempt))
         nearest: tuple[float, Attempt] | None = None
@@ -148,7 +149,9 @@ class _Last:
             def evaluate(
                 step: float, choice: Choice = choice, missed: list[tuple[float, Attempt]] = missed
             ) -> tuple[float, Attempt]:
+                self.stages.begin("fit")
                 attempt = self.fitter.attempt(choice.candidate, step, bounded=self.goal.max_error is not None)
+                self.stages.begin("compare")
                 found = self.excess(attempt)
                 if not missed or found < missed[0][0]:
                     missed[:] = [(found, attempt)]
@@ -181,5 +184,28 @@ class _Last:
         )
 
     def finished(self, attempt: Attempt) -> LatticeEncoding:
+        self.stages.begin("code masks and coefficients")
         spec, sections = self.fitter.coded(attempt)
         return LatticeEncoding(spec.to_json(), sections)
+
+
+class _Stages:
+    """Tells a listener which stage has begun, and that the one before has ended."""
+
+    def __init__(self, name: str, on_event: OnEvent) -> None:
+        self._name, self._on_event = name, on_event
+        self._stage: str | None = None
+
+    def begin(self, stage: str) -> None:
+        self.end()
+        self._stage = f"{self._name}: {stage}"
+        self._on_event(FitEvent(self._stage, 0, 1))
+
+    def advance(self, done: int, total: int) -> None:
+        if self._stage is not None and done > 0:
+            self._on_event(FitEvent(self._stage, done, total))
+
+    def end(self) -> None:
+        if self._stage is not None:
+            self._on_event(FitEvent(self._stage, 1, 1))
+        self._stage = None
