@@ -18,6 +18,7 @@ TINY = fc.VolumeSettings(
     fourier_scale=2.0, batch_size=512, level1_depth=1, level0_depth=2, value_depth=2, tile_depth=1, target_rmse=0.0,
     method="network",
 )  # fmt: skip
+GUIDING = replace(TINY, tree="explicit", epochs=300)
 HASH = replace(TINY, feature_map="hash", hash_levels=3, hash_log2_table=6, hash_base=2, hash_finest=8)
 
 
@@ -27,6 +28,21 @@ def level_set() -> SparseGrid:
     return level_set_of_function(
         "ball", lambda points: np.linalg.norm(points - middle, axis=1) - 4.5, np.full(3, 8), np.full(3, 24)
     )
+
+
+def rod() -> SparseGrid:
+    """Eleven leaves in a row around a rod, nothing active in the first two: two subdomains of 64, none at the first."""
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        along = np.clip(points[:, 0], 13.2, 90.7)
+        away = points - np.stack([along, 12.1 + 0.4 * np.sin(points[:, 0] / 5), np.full(len(points), 11.8)], axis=1)
+        result: np.ndarray = np.linalg.norm(away, axis=1) - 1 - 0.6 * np.sin(along / 4)
+        return result
+
+    grid = level_set_of_function("rod", distance, np.full(3, 8), np.array([96, 16, 16]), half_width=2.0)
+    active = grid.topology.leaf_active.copy()
+    active[:2] = 0
+    return replace(grid, topology=replace(grid.topology, leaf_active=active))
 
 
 def box(kind: str, side: int = 14) -> SparseGrid:

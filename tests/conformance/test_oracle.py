@@ -8,8 +8,10 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.grid.value_type import VALUE_TYPES
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.frozen import FrozenNetwork
-from fieldcodec.nets.integer import ExactNetwork
+from fieldcodec.nets.integer import LOGIT_UNIT, VALUE_UNIT, ExactNetwork
 from fieldcodec.nets.spec import NetworkSpec
 from fieldcodec.testing.oracle import networks as oracle_networks
 from fieldcodec.testing.oracle.bits import decode_integers
@@ -84,7 +86,8 @@ def _both(source: SparseGrid | VolumeFile, settings: fc.VolumeSettings) -> tuple
     assert ours.metadata == theirs.metadata
     for stored, mine, other in zip(compressed.grids, ours, theirs, strict=True):
         if isinstance(mine, SparseGrid) and isinstance(other, SparseGrid):
-            _assert_same(mine, other, stored.method == "network", "tiles" in stored.meta.get("networks", {}))
+            regressed = stored.method == "network" and stored.guiding_network is None  # a guide's values are exact
+            _assert_same(mine, other, regressed, "tiles" in stored.meta.get("networks", {}))
         else:
             assert mine == other
     return compressed, theirs
@@ -140,6 +143,53 @@ def test_neural_trees(grid: SparseGrid, settings: fc.VolumeSettings) -> None:
     if settings.subdomain_size == 64:
         assert len(compressed.grids[0].subdomains) == 2
         assert compressed.grids[0].subdomains.halo == 8
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize(
+    ("grid", "settings", "experts", "helpful"),
+    [
+        (volumes.level_set(), volumes.GUIDING, 1, True),
+        (volumes.rod(), replace(volumes.GUIDING, subdomain_size=64), 2, True),
+        (volumes.rod(), replace(volumes.HASH, tree="explicit", subdomain_size=64, activation="relu"), 2, False),
+        (volumes.long_fog(), replace(volumes.GUIDING, epochs=500, learning_rate=0.01, subdomain_size=64), 2, True),
+        (replace(volumes.long_fog(), save_as_half=True), replace(volumes.GUIDING, activation="tanh"), 1, False),
+        (volumes.box("vec3s", side=9), volumes.GUIDING, 1, False),
+        (volumes.box("half", side=9), volumes.GUIDING, 1, False),
+        (volumes.box("int32", side=9), volumes.GUIDING, 1, False),
+    ],
+    ids=["level set", "two experts", "hash relu", "fog", "halves tanh", "vectors", "half", "integers"],
+)
+def test_networks_that_guide_masks(
+    grid: SparseGrid, settings: fc.VolumeSettings, experts: int, helpful: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks and values must agree bit for bit; `helpful` margins are not left out by the mask coder."""
+    monkeypatch.setattr(network_encode, "_GAIN", 100.0)
+    compressed, theirs = _both(grid, settings)
+    stored = compressed.grids[0]
+    assert stored.meta["values"]["guided"] is True
+    assert stored.meta["values"]["banded"] == grid.is_level_set
+    assert set(stored.network_specs) == {"values"}
+    assert len(stored.subdomains) == experts
+    assert stored.section("leaf masks")[0] == 1 or not helpful
+    assert theirs[0].topology.equals(grid.topology)
+
+
+@pytest.mark.usefixtures("small_networks")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"guided": 1}, {"guided": None}, {"guided": "yes"}, {"banded": 0}, {"banded": None}, {"scale": [0.0]},
+        {"scale": [-1.0]}, {"scale": [1e-320]}, {"scale": [True]}, {"scale": [1.0, 1.0]}, {"low": 1.0},
+        {"high": [10**400]}, {"method": "raw"},
+    ],
+)  # fmt: skip
+def test_hostile_descriptions_of_guides_are_refused(change: dict[str, Any]) -> None:
+    compressed = fc.encode_volume(volumes.level_set(), volumes.GUIDING, device="cpu")
+    meta = compressed.grids[0].meta
+    forged = replace(compressed.grids[0], meta=meta | {"values": meta["values"] | change})
+    with pytest.raises(FormatError):
+        decode_volume(replace(compressed, grids=(forged,)).to_bytes())
 
 
 @pytest.mark.usefixtures("small_networks")
@@ -305,8 +355,8 @@ def test_integers_and_weights() -> None:
 
 @pytest.mark.parametrize("bits", [8, 12, None])
 @pytest.mark.parametrize(("activation", "mapping"), [("sin", "fourier"), ("relu", "hash"), ("tanh", "hash")])
-def test_classifiers_in_integers(activation: str, mapping: str, bits: int | None) -> None:
-    """Among them 12-bit weights on 12-bit hash tables, whose sums are larger than float32 holds exactly."""
+def test_networks_in_integers(activation: str, mapping: str, bits: int | None) -> None:
+    """Classifiers and regressors; among them 12-bit weights on 12-bit hash tables, whose sums float32 would round."""
     spec = NetworkSpec(
         experts=2, extent=80, outputs=3, width=20, depth=2, activation=activation, frequency=2.0, feature_map=mapping,
         fourier_size=9, hash_levels=6, hash_features=8, hash_log2_table=7, hash_base=3, hash_finest=70, seed=5,
@@ -320,10 +370,10 @@ def test_classifiers_in_integers(activation: str, mapping: str, bits: int | None
         encode_network(frozen), oracle_networks.check_spec(spec.to_json()), "half" if bits is None else "quantised"
     )
     points = np.random.default_rng(0).integers(0, 80, (12, 3)).astype(np.int32)
-    for expert in range(2):
-        exact = oracle_networks.ExactExpert(stored, expert)
+    for expert, unit in product(range(2), (LOGIT_UNIT, VALUE_UNIT)):
+        exact = oracle_networks.ExactExpert(stored, expert, unit)
         expected = [exact.logits(point) for point in points.tolist()]
-        assert ExactNetwork(frozen).logits(expert, points).tolist() == expected
+        assert ExactNetwork(frozen, unit).logits(expert, points).tolist() == expected
 
 
 def test_weights_too_large_for_exact_evaluation_are_refused() -> None:

@@ -42,6 +42,7 @@ volumes, lattices = _load("oracle_volumes"), _load("oracle_lattices")
 def _network_sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings]]:
     tiny, hashed = volumes.TINY, volumes.HASH
     yield "level_set_explicit", volumes.level_set(), replace(tiny, tree="explicit")
+    yield "level_set_guided", volumes.rod(), replace(volumes.GUIDING, subdomain_size=64)
     yield "level_set_neural", volumes.level_set(), tiny
     yield "level_set_half_weights", volumes.level_set(), replace(tiny, weights="half", activation="tanh")
     yield "fog_hash_relu", volumes.long_fog(), replace(hashed, activation="relu")
@@ -61,6 +62,7 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     network_encode._FEW_TILES = 16
     for name, source, settings in _network_sources():
         if name in names:
+            network_encode._GAIN = 0.98 if name == "level_set_guided" else 0.0  # the others have masks by themselves
             yield name, fc.encode_volume(source, settings, device="cpu").to_bytes()
 
 

@@ -156,7 +156,8 @@ def _plain(value: object) -> object:
 
 
 def _print(data: dict[str, Any], console: Console) -> None:
-    head = f"{data['file']}: {data['format']}, {data['bytes']:,} bytes, {len(data['grids'])} grids"
+    number = len(data["grids"])
+    head = f"{data['file']}: {data['format']}, {data['bytes']:,} bytes, {number} grid{'' if number == 1 else 's'}"
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     is_compressed = data["format"] == ".fcodec"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

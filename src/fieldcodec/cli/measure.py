@@ -11,6 +11,7 @@ from fieldcodec.cli.console import StageEvent
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.io.vdb import write_vdb
+from fieldcodec.lattice.refinement import Refinement
 from fieldcodec.metrics.files import GridComparison, compare_file_metadata, compare_files
 from fieldcodec.metrics.quality import effective_resolution
 from fieldcodec.metrics.rate import raw_vdb_bytes
@@ -151,7 +152,9 @@ def method_of(info: CompressedGrid) -> str:
 def multiply_adds_per_voxel(info: CompressedGrid) -> int | None:
     """Of a voxel of a leaf: for its value, and for its active state where a classifier tells it."""
     if info.lattice is not None:
-        return info.lattice.multiply_adds or None
+        refinement = Refinement.from_bytes(info.section("refinement")) if info.lattice.refined else None
+        network = 0 if refinement is None else refinement.multiply_adds * info.channels
+        return info.lattice.multiply_adds + network or None
     specs = info.network_specs
     asked = [specs[role].multiply_adds for role in ("values", "level0") if role in specs]
     return sum(asked) if asked else None

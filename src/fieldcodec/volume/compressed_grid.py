@@ -121,11 +121,12 @@ class CompressedGrid:
     def guiding_network(self) -> LatticeSpec | None:
         """How the integers of a value network that guides the leaf masks become values; None where none guides them."""
         values = self.meta.get("values", {})
-        if self.method != "network" or not values.get("guided", False):
+        guided = values.get("guided", False)
+        if self.method != "network" or guided is False:
             return None
-        if values["guided"] is not True or not isinstance(values.get("banded"), bool):
+        if guided is not True or not isinstance(values.get("banded"), bool):
             raise FormatError(
-                f"grid {self.name!r}: guided is {values['guided']!r} and banded {values.get('banded')!r} in the "
+                f"grid {self.name!r}: guided is {guided!r} and banded {values.get('banded')!r} in the "
                 "description of its values; both must be true or false"
             )
         return spec_of(Normalisation.from_json(values, self.channels), banded=values["banded"])

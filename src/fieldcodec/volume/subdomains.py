@@ -72,13 +72,15 @@ class Subdomains:
     @staticmethod
     def from_json(data: object) -> "Subdomains":
         try:
-            assert isinstance(data, dict)
+            if not isinstance(data, dict):
+                raise TypeError(f"{data!r:.100} is no description")
             numbers = [*data["origin"], data["size"], data["halo"], *(x for cell in data["cells"] for x in cell)]
-            assert all(type(number) is int for number in numbers)
+            if not all(type(number) is int for number in numbers):
+                raise TypeError("a number is no integer")
             cells = np.array(data["cells"], np.int32).reshape(-1, 3)
             x, y, z = data["origin"]
             size, halo = data["size"], data["halo"]
-        except (AssertionError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"subdomains in the meta section are not understood: {error}") from error
         if max(abs(x), abs(y), abs(z)) > 1 << 31 or x % 8 or y % 8 or z % 8:
             raise FormatError(
@@ -86,6 +88,8 @@ class Subdomains:
             )
         if not 8 <= size <= 1 << 20 or size % 8 or halo not in (0, HALO) or len(cells) > 1 << 16:
             raise FormatError(f"subdomains in the meta section: size {size}, halo {halo}, {len(cells)} cells")
+        if len(np.unique(cells, axis=0)) < len(cells):
+            raise FormatError("subdomains in the meta section: two cells are equal")
         return Subdomains((x, y, z), size, halo, cells)
 
 

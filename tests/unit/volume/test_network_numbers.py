@@ -14,7 +14,7 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.testing.samples import dense, sphere
 from fieldcodec.volume import network_encode, network_numbers
 from fieldcodec.volume.compressed import CompressedVolume
-from fieldcodec.volume.decode import decode_topology, expert_field
+from fieldcodec.volume.decode import decode_grid, decode_topology, expert_field
 from fieldcodec.volume.fields import FieldEvaluator, active_points
 from fieldcodec.volume.network_numbers import NOWHERE, guide, guided_masks, sampled_leaves
 from fieldcodec.volume.normalise import Normalisation
@@ -165,6 +165,27 @@ def test_hostile_descriptions_raise_format_errors(guided: CompressedVolume, chan
     meta = info.meta | {"values": info.meta["values"] | change}
     with pytest.raises(FormatError):
         decode_topology(replace(info, meta=meta))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"banded": None}, "banded None"), ({"guided": "yes"}, "guided is 'yes'"), ({"guided": 1}, "guided is 1"),
+        ({"scale": [0.0]}, "above 0"), ({"scale": [1e-320]}, "above 0"), ({"scale": [True]}, "not understood"),
+        ({"scale": 1.0}, "not understood"), ({"scale": [1.0, 1.0]}, "1 finite numbers"),
+        ({"low": [10**400]}, "not understood"),
+    ],
+)  # fmt: skip
+def test_hostile_descriptions_are_refused_for_what_they_say(
+    guided: CompressedVolume, change: dict, reason: str
+) -> None:
+    info = guided[0]
+    values = {key: value for key, value in (info.meta["values"] | change).items() if value is not None}
+    forged = replace(info, meta=info.meta | {"values": values})
+    with pytest.raises(FormatError, match=reason):
+        decode_topology(forged)
+    with pytest.raises(FormatError, match=reason):
+        decode_grid(forged, torch.device("cpu"), ignore_event)
 
 
 @pytest.mark.parametrize("name", ["leaf masks", "voxel regressor", "lower masks"])

@@ -47,8 +47,12 @@ def test_a_small_volume_is_one_subdomain_without_halo() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"size": 7}, {"size": 0}, {"halo": 4}, {"cells": [[1, 2]]}, {"origin": "abc"}, None]
-)
+    "change",
+    [
+        {"size": 7}, {"size": 0}, {"halo": 4}, {"cells": [[1, 2]]}, {"cells": [[0, 0, 1]] * 2}, {"cells": [[0.0, 0, 1]]},
+        {"origin": "abc"}, None,
+    ],
+)  # fmt: skip
 def test_bad_descriptions_are_refused(change: dict | None) -> None:
     good = Subdomains((0, 8, 16), 64, 8, np.array([[0, 0, 1]], np.int32))
     assert Subdomains.from_json(good.to_json()).corners.tolist() == good.corners.tolist()

@@ -41,7 +41,7 @@ class Field:
         self.corners = [(x // unit, y // unit, z // unit) for x, y, z in corners]
         if network.spec["experts"] != len(corners) or network.spec["extent"] != extent // unit:
             raise FormatError("a network and its subdomains do not agree")
-        self._exact: dict[int, ExactExpert] = {}
+        self._exact: dict[tuple[int, int], ExactExpert] = {}
 
     def gate(self, expert: int, point: Sequence[int]) -> int:
         """0 outside the expert's domain."""
@@ -57,14 +57,18 @@ class Field:
 
     def logits(self, point: Sequence[int]) -> list[int] | None:
         """Blended logits in 1/16; None outside all domains."""
+        return self.integers(point, 16)
+
+    def integers(self, point: Sequence[int], unit: int) -> list[int] | None:
+        """Blended outputs in 1 / unit; None outside all domains."""
         weight, totals = 0, [0] * self.network.spec["outputs"]
         for expert, corner in enumerate(self.corners):
             gate = self.gate(expert, point)
             if gate:
-                if expert not in self._exact:
-                    self._exact[expert] = ExactExpert(self.network, expert)
-                logits = self._exact[expert].logits([a - b for a, b in zip(point, corner, strict=True)])
-                totals = [total + gate * logit for total, logit in zip(totals, logits, strict=True)]
+                if (expert, unit) not in self._exact:
+                    self._exact[expert, unit] = ExactExpert(self.network, expert, unit)
+                outputs = self._exact[expert, unit].logits([a - b for a, b in zip(point, corner, strict=True)])
+                totals = [total + gate * output for total, output in zip(totals, outputs, strict=True)]
                 weight += gate
         return [total // weight for total in totals] if weight else None
 

@@ -9,7 +9,6 @@ from typing import Any, final
 import numpy as np
 
 from fieldcodec.errors import FormatError
-from fieldcodec.grid.value_type import ValueType
 from fieldcodec.testing.oracle.coefficients import decode_coefficients
 from fieldcodec.testing.oracle.leaf_masks import Bits, Origin, decode_leaf_masks
 from fieldcodec.testing.oracle.margin_masks import decode_margin_masks
@@ -18,6 +17,7 @@ from fieldcodec.testing.oracle.plane import Cell
 from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.refinement import read_refinement, refine
 from fieldcodec.testing.oracle.residuals import decode_residuals, wrap
+from fieldcodec.testing.oracle.scale import Scale, finite_numbers
 
 LEAF_MASKS, LATTICE, VOXEL_RESIDUALS, MESH, SIGNS, REFINEMENT = 7, 17, 18, 19, 20, 21
 _MOST = 1 << 30
@@ -28,31 +28,24 @@ _EXACT = {"f": ("f2", "f4", "f8"), "i": ("i4", "i8"), "u": ("u4",)}
 class Lattice:
     """What the section META says of the values, and the sections that it needs."""
 
-    def __init__(
-        self, description: Any, sections: Mapping[int, bytes], kind: ValueType, background: np.ndarray, half: bool
-    ) -> None:
-        self._kind, self._sections, self._half = kind, sections, half
-        self._background = [float(x) for x in background.astype(np.float64)]
-        self._unit, self._offset, self._low, self._high = (
-            [_number(x) for x in description[name]] for name in ("unit", "offset", "low", "high")
-        )
+    def __init__(self, description: Any, sections: Mapping[int, bytes], scale: Scale) -> None:
+        self._kind, self._sections, self._scale = scale.kind, sections, scale
         self._levels = [_level(level) for level in description["levels"]]
         self._residual, self._exact = _whole(description["residual"], 0, _MOST), description["exact"]
-        self._guided, self._banded = description["guided"], description["banded"]
-        self._mesh = _number(description["mesh"])
+        self._guided = description["guided"]
+        self._mesh = finite_numbers([description["mesh"]])[0]
         self._refined, self._signs = (description.get(name, False) for name in ("refined", "signs"))
         self._check()
         self._fixed: list[np.ndarray] = []  # F of each channel, [leaves, 512] float64, whole numbers
 
     def _check(self) -> None:
         channels = self._kind.channels
-        good = all(len(x) == channels for x in (self._unit, self._offset, self._low, self._high))
-        good &= min(self._unit) > 0 and 0 <= self._mesh <= _MOST and len(self._levels) <= 8
+        good = 0 <= self._mesh <= _MOST and len(self._levels) <= 8
         good &= not self._mesh or (channels == 1 and not self._levels)
         good &= bool(self._mesh or self._levels or self._residual)
-        good &= all(type(flag) is bool for flag in (self._guided, self._banded, self._refined, self._signs))
+        good &= all(type(flag) is bool for flag in (self._guided, self._refined, self._signs))
         good &= not self._refined or (self._exact == "" and not self._mesh)
-        good &= not self._signs or (self._banded and self._exact == "" and channels == 1)
+        good &= not self._signs or (self._scale.banded and self._exact == "" and channels == 1)
         if self._exact != "":
             good &= self._exact in _EXACT.get(self._kind.dtype.kind, ()) and self._residual == 1
         if not good:
@@ -64,18 +57,17 @@ class Lattice:
         data = self._sections.get(LEAF_MASKS, b"")
         if not self._guided:
             return decode_leaf_masks(data, origins, None)
-        return decode_margin_masks(data, origins, self._margins().reshape(-1, 512))
+        return decode_margin_masks(data, origins, self._scale.margins(self._fixed).reshape(-1, 512))
 
     def values(self, origins: Sequence[Origin], masks: Sequence[Bits]) -> np.ndarray:
         """[leaves, 512, C], of which those of active voxels count."""
         reader = Reader(self._sections.get(VOXEL_RESIDUALS, b""))
-        half = bool(self._half and self._kind.is_float)
         network = read_refinement(self._sections.get(REFINEMENT, b"")) if self._refined else None
         parts = []
         for channel, fixed in enumerate(self._fixed):
             if self._exact:
                 dtype = np.dtype(f"<{self._exact}")
-                predictions = ordered(self._rounded(channel, fixed, dtype))
+                predictions = ordered(self._scale.rounded(channel, fixed, dtype))
                 numbers = decode_residuals(reader.blob(), predictions, masks, origins, 1)
                 parts.append(_of_ordered(numbers, dtype).astype(self._kind.dtype))
                 continue
@@ -87,23 +79,10 @@ class Lattice:
                 fixed = np.array(refine(network, _whole_rows(fixed), masks, origins, step), np.float64)
             if self._signs:
                 fixed = self._signed(fixed, origins, masks)
-            dtype = np.dtype("<f2") if half else self._kind.dtype
-            parts.append(self._rounded(channel, fixed, dtype).astype(self._kind.dtype))
+            parts.append(self._scale.rounded(channel, fixed, self._scale.dtype).astype(self._kind.dtype))
         if self._residual:
             reader.end()
         return np.stack([part.reshape(len(origins), 512) for part in parts], axis=-1)
-
-    def _rounded(self, channel: int, fixed: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        values = fixed * self._unit[channel] + self._offset[channel]
-        values = np.minimum(np.maximum(values, self._low[channel]), self._high[channel])
-        if dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                return values.astype(dtype)
-        least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-        if dtype.itemsize == 8:
-            most = (1 << 63) - 1024  # the largest double in it
-        whole = [min(max(int(x), least), most) for x in np.rint(values).ravel().tolist()]
-        return np.array(whole, dtype).reshape(values.shape)
 
     def _all_fixed(self, origins: Sequence[Origin]) -> list[np.ndarray]:
         if self._mesh:
@@ -123,32 +102,12 @@ class Lattice:
         return channels
 
     def _signed(self, fixed: np.ndarray, origins: Sequence[Origin], masks: Sequence[Bits]) -> np.ndarray:
-        band = abs(self._background[0])
-        margins = np.rint(fixed * (-192 * self._unit[0] / band if band > 0 else 0.0))
+        band = abs(self._scale.background[0])
+        margins = np.rint(fixed * (-192 * self._scale.unit[0] / band if band > 0 else 0.0))
         known = np.where(fixed < 0, 32767, -32768)
         margins = np.where(np.array(masks, bool), np.clip(margins, -32768, 32767), known).astype(np.int64)
         inside = decode_margin_masks(self._sections.get(SIGNS, b""), origins, margins)
         return np.where(np.array(inside, bool), np.minimum(fixed, -1), np.maximum(fixed, 0))
-
-    def _margins(self) -> np.ndarray:
-        unit, offset, band = self._unit, self._offset, abs(self._background[0])
-        if self._banded and band > 0:
-            margins = (band / unit[0] - np.abs(self._fixed[0] + offset[0] / unit[0])) * (192 * unit[0] / band)
-        else:
-            margins = np.zeros_like(self._fixed[0])
-            for channel, rest in enumerate(self._background):
-                span = max(abs(self._high[channel] - rest), abs(self._low[channel] - rest)) or 1.0
-                away = np.abs(self._fixed[channel] * unit[channel] + (offset[channel] - rest))
-                with np.errstate(invalid="ignore"):  # a background may be infinite or no number
-                    margins = np.maximum(margins, away * (8192 / span))
-        margins = np.where(np.isnan(margins), 0, np.clip(np.rint(margins), -32768, 32767))
-        return margins.astype(np.int64)
-
-
-def _number(x: Any) -> float:
-    if type(x) not in (int, float) or not np.isfinite(float(x)):
-        raise FormatError("a number of a lattice is not finite")
-    return float(x)
 
 
 def _whole(x: Any, least: int, most: int) -> int:

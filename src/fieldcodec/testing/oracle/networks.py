@@ -171,35 +171,35 @@ def _corners(spec: dict[str, Any], level: int, point: Point) -> list[tuple[int, 
 
 @final
 class ExactExpert:
-    """One expert of a classifier in integers."""
+    """One expert in integers; its outputs are in 1 / unit."""
 
-    def __init__(self, network: Network, expert: int) -> None:
+    def __init__(self, network: Network, expert: int, unit: int = 16) -> None:
         spec = network.spec
-        self._spec, count = spec, len(network.layers)
+        self._spec, self._unit, count = spec, float(unit), len(network.layers)
         weights = [network.integer(2 * layer, expert) for layer in range(count)]
         biases = [network.integer(2 * layer + 1, expert) for layer in range(count)]
         amplitudes = [_amplitude(values.tolist()) for values, _ in weights]
         self._first = amplitudes[0]
         if spec["feature_map"] == "fourier":
-            unit = 1.0 / amplitudes[0]
+            step_in = 1.0 / amplitudes[0]
         else:
-            table, unit = network.integer(2 * count, expert)
+            table, step_in = network.integer(2 * count, expert)
             self._table: Matrix = table.tolist()
         self._layers = []
         for layer in range(count):
-            step = weights[layer][1] * unit
+            step = weights[layer][1] * step_in
             values, scale = biases[layer]
             bias = [value * scale for value in values.tolist()]
             following = amplitudes[layer + 1] if layer + 1 < count else None
             multiplier, offsets = self._constants(step, bias, following)
             self._layers.append((weights[layer][0].T.tolist(), multiplier, offsets, following))
             if following is not None:
-                unit = (8.0 if spec["activation"] == "relu" else 1.0) / following
+                step_in = (8.0 if spec["activation"] == "relu" else 1.0) / following
 
     def _constants(self, step: float, bias: Sequence[float], following: int | None) -> tuple[int, list[int]]:
         shift = 0.0
         if following is None:
-            scale = 16.0
+            scale = self._unit
         elif self._spec["activation"] == "sin":
             scale = self._spec["frequency"] * 4096 * 0.15915494309189535
         elif self._spec["activation"] == "tanh":
@@ -209,11 +209,11 @@ class ExactExpert:
         multiplier = round(step * scale * _ONE)
         offsets = [round((value * scale + shift + 0.5) * _ONE) for value in bias]
         if multiplier >= 1 << 31 or any(abs(offset) >= 1 << 61 for offset in offsets):
-            raise FormatError("the weights of a classifier are too large")
+            raise FormatError("the weights of a network are too large for integers")
         return multiplier, offsets
 
     def logits(self, point: Point) -> list[int]:
-        """Logits in 1/16 at a point relative to the corner of the expert's domain."""
+        """Outputs, such as logits, at a point relative to the corner of the expert's domain."""
         values = self._fourier(point) if self._spec["feature_map"] == "fourier" else self._hash(point)
         for rows, multiplier, offsets, following in self._layers:
             sums = [sum([a * b for a, b in zip(row, values, strict=True)]) for row in rows]

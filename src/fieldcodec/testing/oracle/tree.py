@@ -11,26 +11,26 @@ import xxhash
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.topology import Topology
 from fieldcodec.testing.oracle.fields import Field, slot_hint, voxel_hint
-from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.leaf_masks import Bits, Origin, decode_leaf_masks
 from fieldcodec.testing.oracle.node_masks import decode_node_masks
 from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.scale import LeafNumbers
 
 ROOT, UPPER_MASKS, LOWER_MASKS, LEAF_MASKS = 2, 3, 5, 7
 _MOST = {"root_tiles": 1 << 24, "upper_nodes": 1 << 20, "lower_nodes": 1 << 22, "leaves": 1 << 25}
 
 
 def decode_tree(
-    sections: Mapping[int, bytes], counts: Any, fields: Mapping[str, Field], lattice: Lattice | None
+    sections: Mapping[int, bytes], counts: Any, fields: Mapping[str, Field], numbers: LeafNumbers | None
 ) -> Topology:
     """The topology of a grid; `fields` are its classifiers `level1` and `level0`, if any."""
     if any(type(counts.get(name)) is not int or not 0 <= counts[name] <= most for name, most in _MOST.items()):
         raise FormatError("the numbers of nodes are out of their limits")
     tiles, uppers = counts["root_tiles"], counts["upper_nodes"]
-    numbers = Reader(sections.get(ROOT, b"")).packed_array("<i4", 4 * tiles + 3 * uppers).tolist()
-    origins = [(x, y, z) for x, y, z in zip(*[iter(numbers[: 3 * (tiles + uppers)])] * 3, strict=True)]
+    stored = Reader(sections.get(ROOT, b"")).packed_array("<i4", 4 * tiles + 3 * uppers).tolist()
+    origins = [(x, y, z) for x, y, z in zip(*[iter(stored[: 3 * (tiles + uppers)])] * 3, strict=True)]
     tile_origins, upper_origins = origins[:tiles], origins[tiles:]
-    tile_active = numbers[3 * (tiles + uppers) :]
+    tile_active = stored[3 * (tiles + uppers) :]
     if any(a % 4096 for origin in origins for a in origin) or sorted(set(upper_origins)) != upper_origins:
         raise FormatError("the origins of upper nodes are wrong")
     upper_child, upper_active = _upper_masks(sections.get(UPPER_MASKS, b""), tuple(upper_origins))
@@ -40,11 +40,11 @@ def decode_tree(
     leaf_origins = child_origins(lower_origins, lower_child, 4, 8)
     if (len(lower_origins), len(leaf_origins)) != (counts["lower_nodes"], counts["leaves"]):
         raise FormatError("the numbers of nodes do not agree with the masks")
-    if lattice is None:
+    if numbers is None:
         hints = _hints(fields.get("level0"), voxel_hint, leaf_origins, 8)
         leaf_active = decode_leaf_masks(sections.get(LEAF_MASKS, b""), leaf_origins, hints)
     else:
-        leaf_active = lattice.leaf_masks(leaf_origins)
+        leaf_active = numbers.leaf_masks(leaf_origins)
     return Topology(
         np.array(tile_origins, np.int32).reshape(-1, 3), np.array(tile_active, bool),
         np.array(upper_origins, np.int32).reshape(-1, 3), pack(upper_child, 32768), pack(upper_active, 32768),

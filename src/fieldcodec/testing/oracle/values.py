@@ -10,9 +10,9 @@ from fieldcodec.errors import FormatError
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.value_type import ValueType
 from fieldcodec.testing.oracle.fields import Field
-from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.leaf_masks import Bits, Origin
 from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.scale import LeafNumbers
 from fieldcodec.testing.oracle.slot_values import decode_slot_values, decode_values
 
 INACTIVE_VOXELS, INACTIVE_LOWER, INACTIVE_UPPER, INACTIVE_ROOT = 8, 9, 10, 11
@@ -22,7 +22,7 @@ _LEAF = list(product(range(8), repeat=3))
 
 def decode_leaf_values(
     sections: Mapping[int, bytes], meta: Any, topology: Topology, kind: ValueType, field: Field | None,
-    lattice: Lattice | None,
+    numbers: LeafNumbers | None,
 ) -> np.ndarray:  # fmt: skip
     """[leaves, 512, C]."""
     active = unpack(topology.leaf_active)
@@ -36,8 +36,8 @@ def decode_leaf_values(
         if bit
     ]
     where = np.array(active, bool).reshape(len(origins), 512)
-    if lattice is not None:
-        values = lattice.values(origins, active)[where]
+    if numbers is not None:
+        values = numbers.values(origins, active)[where]
     elif meta["values"].get("method") == "network":
         if field is None:
             raise FormatError("the network of the values is missing")

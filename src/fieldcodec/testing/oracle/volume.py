@@ -13,12 +13,14 @@ from fieldcodec.errors import FormatError
 from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
-from fieldcodec.grid.value_type import VALUE_TYPES
+from fieldcodec.grid.value_type import VALUE_TYPES, ValueType
 from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sections
 from fieldcodec.testing.oracle.fields import Field, read_subdomains
+from fieldcodec.testing.oracle.guides import Guide, guides_masks
 from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.networks import check_spec, decode_network
 from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.scale import LeafNumbers, Scale, finite_numbers
 from fieldcodec.testing.oracle.tree import decode_tree, fingerprint
 from fieldcodec.testing.oracle.values import decode_leaf_values, decode_tile_values
 
@@ -97,10 +99,8 @@ def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseG
     kind = VALUE_TYPES[meta["value_type"]]
     fields = _fields(meta, sections, kind.channels)
     background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
-    lattice = None
-    if meta["values"].get("method") == "lattice":
-        lattice = Lattice(meta["values"], sections, kind, background, bool(meta.get("save_as_half")))
-    topology = decode_tree(sections, meta["nodes"], fields, lattice)
+    numbers = _numbers(meta, sections, kind, background, fields)
+    topology = decode_tree(sections, meta["nodes"], fields, numbers)
     if fingerprint(topology) != meta["topology_hash"]:
         raise FormatError("the fingerprint of the tree is wrong")
     if kind.name == "mask":
@@ -110,12 +110,29 @@ def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseG
         lower, upper = (s[c == 0].view(bool)[:, None] for s, c in zip(state, child, strict=True))
         root = topology.root_tile_active[:, None]
     else:
-        leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"), lattice)
+        leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"), numbers)
         lower, upper, root = decode_tile_values(sections, meta, topology, kind, fields.get("tiles"))
     return SparseGrid(
         value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
         root_tile_values=root, background=background, **_head(meta),
     )  # fmt: skip
+
+
+def _numbers(
+    meta: Any, sections: Mapping[int, bytes], kind: ValueType, background: np.ndarray, fields: Mapping[str, Field]
+) -> LeafNumbers | None:
+    """What is known of all leaf voxels before the masks of leaves are read; None where that is nothing."""
+    description = meta["values"]
+    lattice = description.get("method") == "lattice"
+    if not lattice and not guides_masks(description):
+        return None
+    offset, low, high = (finite_numbers(description[name]) for name in ("offset", "low", "high"))
+    unit = finite_numbers(description["unit" if lattice else "scale"])
+    scale = Scale(
+        unit if lattice else [x / 16384 for x in unit], offset, low, high, description.get("banded"),
+        [float(x) for x in background.astype(np.float64)], kind, bool(meta.get("save_as_half")),
+    )  # fmt: skip
+    return Lattice(description, sections, scale) if lattice else Guide(fields.get("values"), scale, sections)
 
 
 def _fields(meta: Any, sections: Mapping[int, bytes], channels: int) -> dict[str, Field]:
