@@ -57,12 +57,12 @@ class ByteReader:
     def __init__(self, data: bytes, what: str) -> None:
         self._data = data
         self._position = 0
-        self._what = what
+        self.what = what
 
     def error(self, problem: str) -> FormatError:
         """A FormatError saying where in `what` it went wrong."""
         return FormatError(
-            f"{self._what}: {problem} (at byte {self._position} of {len(self._data)}); "
+            f"{self.what}: {problem} (at byte {self._position} of {len(self._data)}); "
             "the file is damaged, get it again from its source"
         )
 

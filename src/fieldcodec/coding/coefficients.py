@@ -16,8 +16,8 @@ import numpy as np
 from fieldcodec.coding import coefficient_kernels as kernels
 from fieldcodec.coding import coefficient_learners as learning
 from fieldcodec.coding import coefficient_prediction as prediction
-from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.groups import Group, decode_groups, encode_groups
 from fieldcodec.coding.threads import map_threads
 
 GROUP_NODES = 32768  # up to 3 % smaller than groups of 8192, up to 2 % larger than one stream; 0.1 s to decode
@@ -53,12 +53,11 @@ def encode_coefficients(
         raise ValueError(f"coefficients must be in -{VALUE_LIMIT}..{VALUE_LIMIT}, found {values.min()}..{values.max()}")
     rough = is_rough(values, cells, block_starts, threads=threads)
 
-    def encode(bounds: tuple[int, int]) -> bytes:
+    def code(coder: np.ndarray, buffer: np.ndarray, bounds: Group) -> np.ndarray:
         order, known = _known(cells, parents, bounds, rough)
-        coder = rc.encoder()
-        return rc.finished(coder, _code(coder, rc.empty_buffer(), _ordered(values, bounds, order), known))
+        return _code(coder, buffer, _ordered(values, bounds, order), known)
 
-    streams = map_threads(encode, _groups(block_starts, GROUP_NODES), threads)
+    streams = encode_groups(code, _groups(block_starts, GROUP_NODES), threads)
     writer = ByteWriter()
     writer.byte((0 if parents is None else _PARENTED) | (_ROUGH if rough else 0))
     writer.varint(len(values))
@@ -89,20 +88,16 @@ def decode_coefficients(
     if bool(flags & _PARENTED) != (parents is not None):
         raise reader.error("they were coded " + ("with" if flags & _PARENTED else "without") + " a coarser lattice")
     groups = _groups(block_starts, GROUP_NODES)
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
-    reader.end()
     values = np.zeros(count, np.int32)
 
-    def decode(job: tuple[np.ndarray, tuple[int, int]]) -> None:
-        stream, bounds = job
+    def code(coder: np.ndarray, stream: np.ndarray, bounds: Group) -> np.ndarray:
         order, known = _known(cells, parents, bounds, bool(flags & _ROUGH))
-        coder = rc.decoder(stream)
         ordered = np.zeros(len(order), np.int32)
-        _code(coder, stream, ordered, known)
-        rc.check_finished(coder, stream, f"{_WHAT} {bounds[0]}..{bounds[1] - 1}")
+        stream = _code(coder, stream, ordered, known)
         values[bounds[0] + order] = ordered
+        return stream
 
-    map_threads(decode, list(zip(streams, groups, strict=True)), threads)
+    decode_groups(code, groups, reader, threads)
     return values
 
 

@@ -12,16 +12,13 @@ Leaves are coded in groups that share nothing, so they are decoded by parallel t
 stays inside a group.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fieldcodec.coding import mask_kernels as kernels
 from fieldcodec.coding import mixing
-from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.groups import Group, GroupCoder, decode_groups, encode_groups
 from fieldcodec.coding.neighbours import cells_and_table
-from fieldcodec.coding.threads import map_threads
 
 GROUP_LEAVES = 2048  # about one million voxels: 1 to 3 % larger than one stream, 0.2 s to decode
 MAX_GROUP_LEAVES = 1 << 20
@@ -57,11 +54,7 @@ def encode_leaf_masks(
     masks = np.array(leaf_active, np.uint8, order="C")
     code = _group_coder(masks, leaf_origins, hints)
 
-    def encode(group: tuple[int, int]) -> bytes:
-        coder = rc.encoder()
-        return rc.finished(coder, code(coder, rc.empty_buffer(), *group))
-
-    streams = map_threads(encode, leaf_groups(leaf_origins, group_leaves), threads)
+    streams = encode_groups(code, leaf_groups(leaf_origins, group_leaves), threads)
     writer = ByteWriter()
     writer.byte(0 if hints is None else _HINTED)
     writer.varint(len(masks))
@@ -87,24 +80,14 @@ def decode_leaf_masks(
     if flags == _HINTED and hints is None:
         raise reader.error("they need a classifier's hints, but there are none")
     groups = leaf_groups(leaf_origins, max(1, reader.varint(MAX_GROUP_LEAVES)))
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
-    reader.end()
     masks = np.zeros((count, 64), np.uint8)
     code = _group_coder(masks, leaf_origins, hints if flags else None)
 
-    def decode(job: tuple[np.ndarray, tuple[int, int]]) -> None:
-        stream, group = job
-        coder = rc.decoder(stream)
-        code(coder, stream, *group)
-        rc.check_finished(coder, stream, f"{_WHAT} {group[0]}..{group[1] - 1}")
-
-    map_threads(decode, list(zip(streams, groups, strict=True)), threads)
+    decode_groups(code, groups, reader, threads)
     return masks
 
 
-def _group_coder(
-    masks: np.ndarray, leaf_origins: np.ndarray, hints: np.ndarray | None
-) -> Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]:
+def _group_coder(masks: np.ndarray, leaf_origins: np.ndarray, hints: np.ndarray | None) -> GroupCoder:
     """The kernel with all it needs besides coder, buffer and range of leaves, in the one form it is compiled for."""
     if masks.shape != (len(leaf_origins), 64):
         raise ValueError(f"{len(leaf_origins)} leaves need masks of shape ({len(leaf_origins)}, 64), got {masks.shape}")
@@ -117,8 +100,8 @@ def _group_coder(
     classes = np.packbits(own >= HINT_ACTIVE, axis=-1, bitorder="little")
     logistic = mixing.tables()
 
-    def code(coder: np.ndarray, buffer: np.ndarray, first: int, last: int) -> np.ndarray:
-        result: np.ndarray = kernels.code_group(coder, buffer, masks, cells, table, first, last, own, classes, logistic)
+    def code(coder: np.ndarray, buffer: np.ndarray, group: Group) -> np.ndarray:
+        result: np.ndarray = kernels.code_group(coder, buffer, masks, cells, table, *group, own, classes, logistic)
         return result
 
     return code

@@ -9,22 +9,18 @@ about the logit in nats. Active bits of slots that have a child are restored too
 all are 0, as OpenVDB leaves them, else they are coded.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import node_kernels as kernels
-from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.groups import Group, GroupCoder, decode_groups, encode_groups
 from fieldcodec.coding.neighbours import cells_and_table
-from fieldcodec.coding.threads import map_threads
 
 GROUP_SLOTS = 1 << 20  # slots in an independent group of nodes
 _HINTED, _CHILD_ACTIVE = 1, 2
 _HINT_LEVELS = 24
 _WHAT = "child and active masks"
-_GroupCoder = Callable[[np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
 
 
 def encode_node_masks(
@@ -51,18 +47,16 @@ def encode_node_masks(
     child_active = bool((active & child).any())
     code = _group_coder(states, log2, origins, hints)
 
-    def encode(group: tuple[int, int]) -> bytes:
-        coder = rc.encoder()
-        buffer = code(coder, rc.empty_buffer(), group)
+    def encode(coder: np.ndarray, buffer: np.ndarray, group: Group) -> np.ndarray:
+        buffer, rows = code(coder, buffer, group), slice(*group)
         if child_active:
-            rows = slice(*group)
             buffer = kernels.code_flags(coder, buffer, active_bits[rows][child_bits[rows] > 0])
-        return rc.finished(coder, buffer)
+        return buffer
 
     writer = ByteWriter()
     writer.byte((0 if hints is None else _HINTED) | (_CHILD_ACTIVE if child_active else 0))
     writer.varint(len(states))
-    writer.streams(map_threads(encode, _groups(len(states), log2), threads))
+    writer.streams(encode_groups(encode, _groups(len(states), log2), threads))
     return writer.getvalue()
 
 
@@ -83,30 +77,26 @@ def decode_node_masks(
     if flags & _HINTED and hints is None:
         raise reader.error("they need a classifier's hints, but there are none")
     groups = _groups(count, log2)
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
-    reader.end()
     states = np.zeros((count, 1 << 3 * log2), np.uint8)
     active = np.zeros(states.shape, bool)
     code = _group_coder(states, log2, origins, hints if flags & _HINTED else None)
 
-    def decode(job: tuple[np.ndarray, tuple[int, int]]) -> None:
-        stream, group = job
-        coder, rows = rc.decoder(stream), slice(*group)
-        code(coder, stream, group)
+    def decode(coder: np.ndarray, stream: np.ndarray, group: Group) -> np.ndarray:
+        stream, rows = code(coder, stream, group), slice(*group)
         active[rows] = states[rows] == kernels.ACTIVE
         if flags & _CHILD_ACTIVE:
             has_child = states[rows] == kernels.CHILD
             bits = np.zeros(int(has_child.sum()), np.uint8)
-            kernels.code_flags(coder, stream, bits)
+            stream = kernels.code_flags(coder, stream, bits)
             active[rows][has_child] = bits
-        rc.check_finished(coder, stream, f"{_WHAT} {group[0]}..{group[1] - 1}")
+        return stream
 
-    map_threads(decode, list(zip(streams, groups, strict=True)), threads)
+    decode_groups(decode, groups, reader, threads)
     child = np.packbits(states == kernels.CHILD, axis=-1, bitorder="little")
     return child, np.packbits(active, axis=-1, bitorder="little")
 
 
-def _group_coder(states: np.ndarray, log2: int, origins: np.ndarray, hints: np.ndarray | None) -> _GroupCoder:
+def _group_coder(states: np.ndarray, log2: int, origins: np.ndarray, hints: np.ndarray | None) -> GroupCoder:
     """The kernel with all it needs besides coder, buffer and range of nodes."""
     slots = 1 << (3 * log2)
     if states.shape != (len(origins), slots):
@@ -119,7 +109,7 @@ def _group_coder(states: np.ndarray, log2: int, origins: np.ndarray, hints: np.n
     cells, table = cells_and_table(origins, 7 if log2 == 4 else 12)
     logistic = mixing.tables()
 
-    def code(coder: np.ndarray, buffer: np.ndarray, group: tuple[int, int]) -> np.ndarray:
+    def code(coder: np.ndarray, buffer: np.ndarray, group: Group) -> np.ndarray:
         result: np.ndarray = kernels.code_nodes(coder, buffer, states, log2, cells, table, *group, own, logistic)
         return result
 

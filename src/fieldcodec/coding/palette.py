@@ -8,24 +8,21 @@ components that are mixed have an index per slot. A palette of one entry needs n
 More than 16 distinct values are stored as they are, compressed.
 """
 
-from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import palette_kernels as kernels
-from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.arrays import pack_array, unpack_array
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.groups import Group, GroupCoder, decode_groups, encode_groups
 from fieldcodec.coding.neighbours import cells_and_table
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import FormatError
 
 GROUP_SLOTS = 1 << 22
 _WHAT = "inactive and tile values"
 _SIDE_LOG2 = {3: 3, 4: 7, 5: 12}  # log2 of a node's slots along a side -> log2 of its voxels along a side
-_GroupCoder = Callable[[np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
 
 
 class Kind(IntEnum):
@@ -67,12 +64,7 @@ def encode_slot_values(
         states = np.full(mask.shape, kernels.ABSENT, np.uint8)
         states[mask] = indices
         code = _group_coder(states, log2, origins, size)
-
-        def encode(group: tuple[int, int]) -> bytes:
-            coder = rc.encoder()
-            return rc.finished(coder, code(coder, rc.empty_buffer(), group))
-
-        writer.streams(map_threads(encode, _groups(len(mask), log2), threads))
+        writer.streams(encode_groups(code, _groups(len(mask), log2), threads))
     return writer.getvalue()
 
 
@@ -110,18 +102,10 @@ def decode_slot_values(
         reader.end()
         return np.repeat(palette, count, axis=0) if size else np.zeros((0, channels), dtype)
     groups = _groups(len(mask), log2)
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
-    reader.end()
     states = np.where(mask, np.uint8(0), np.uint8(kernels.ABSENT))
     code = _group_coder(states, log2, origins, size)
 
-    def decode(job: tuple[np.ndarray, tuple[int, int]]) -> None:
-        stream, group = job
-        coder = rc.decoder(stream)
-        code(coder, stream, group)
-        rc.check_finished(coder, stream, f"{_WHAT} of nodes {group[0]}..{group[1] - 1}")
-
-    map_threads(decode, list(zip(streams, groups, strict=True)), threads)
+    decode_groups(code, groups, reader, threads)
     return palette[states[mask]]
 
 
@@ -183,12 +167,12 @@ def _groups(count: int, log2: int) -> list[tuple[int, int]]:
     return [(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def _group_coder(states: np.ndarray, log2: int, origins: np.ndarray, size: int) -> _GroupCoder:
+def _group_coder(states: np.ndarray, log2: int, origins: np.ndarray, size: int) -> GroupCoder:
     """The kernel with all it needs besides coder, buffer and range of nodes; works on rows of `states`."""
     cells, table = cells_and_table(origins, _SIDE_LOG2[log2])
     logistic = mixing.tables()
 
-    def code(coder: np.ndarray, buffer: np.ndarray, group: tuple[int, int]) -> np.ndarray:
+    def code(coder: np.ndarray, buffer: np.ndarray, group: Group) -> np.ndarray:
         before = kernels.neighbours_before(cells, table, *group)
         flat = states[slice(*group)].reshape(-1)
         result: np.ndarray = kernels.code_group(coder, buffer, flat, 1 << log2, before, size, logistic)

@@ -193,28 +193,46 @@ def decode_residuals(
         FormatError: the bytes are damaged, or are of other leaves.
     """
     _check(predictions, leaf_active, leaf_origins, step)
-    reader = ByteReader(data, _WHAT)
-    count = reader.varint()
-    if count != len(predictions):
-        raise reader.error(f"they are of {count} leaves, but the tree has {len(predictions)}")
-    group_leaves = max(1, reader.varint(MAX_GROUP_LEAVES))
-    model = _Model.read(reader)
-    leaves = _Leaves.of(leaf_active, leaf_origins, group_leaves)
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(leaves.groups))]
-    reader.end()
+    coded = CodedResiduals(data, leaf_active, leaf_origins, step)
     decoded = np.array(predictions)
 
     def decode(number: int) -> None:
-        (first, last), stream = leaves.groups[number], streams[number]
-        coder = rc.decoder(stream)
-        given = np.array(predictions[first:last], np.int64)
-        values = given.copy()
-        _code(coder, stream, values, given, leaves, number, (step, 0), model)
-        rc.check_finished(coder, stream, f"{_WHAT}, leaves {first}..{last - 1}")
-        decoded[first:last] = values.astype(decoded.dtype)
+        group = slice(*coded.groups[number])
+        decoded[group] = coded.decode(number, predictions[group])
 
-    map_threads(decode, range(len(streams)), threads)
+    map_threads(decode, range(len(coded.groups)), threads)
     return decoded
+
+
+@final
+class CodedResiduals:
+    """Residuals of which groups are decoded one by one; arguments and errors as of `decode_residuals`.
+
+    Attributes:
+        groups: the first leaf of each group, and the one after its last.
+    """
+
+    def __init__(self, data: bytes, leaf_active: np.ndarray, leaf_origins: np.ndarray, step: int) -> None:
+        reader, self._step = ByteReader(data, _WHAT), step
+        count = reader.varint()
+        if count != len(leaf_origins):
+            raise reader.error(f"they are of {count} leaves, but the tree has {len(leaf_origins)}")
+        group_leaves = max(1, reader.varint(MAX_GROUP_LEAVES))
+        self._model = _Model.read(reader)
+        self._leaves = _Leaves.of(leaf_active, leaf_origins, group_leaves)
+        self.groups = self._leaves.groups
+        self._streams = [rc.input_buffer(stream) for stream in reader.streams(len(self.groups))]
+        reader.end()
+
+    def decode(self, number: int, predictions: np.ndarray) -> np.ndarray:
+        """Decoded values of a group's leaves [n, 512], of the type of their predictions."""
+        (first, last), stream = self.groups[number], self._streams[number]
+        coder = rc.decoder(stream)
+        given = np.array(predictions, np.int64)
+        values = given.copy()
+        _code(coder, stream, values, given, self._leaves, number, (self._step, 0), self._model)
+        rc.check_finished(coder, stream, f"{_WHAT}, leaves {first}..{last - 1}")
+        return values.astype(predictions.dtype)
 
 
 @final

@@ -10,19 +10,17 @@ Leaves are coded in groups that share nothing, so they are decoded by parallel t
 stays inside a group. Where values tell next to nothing, masks are coded as `masks` does without hints.
 """
 
-from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
 
 import numpy as np
 
 from fieldcodec.coding import mixing
-from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding import value_mask_kernels as kernels
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.groups import Group, GroupCoder, decode_groups, encode_groups
 from fieldcodec.coding.masks import GROUP_LEAVES, decode_leaf_masks, encode_leaf_masks, leaf_groups
 from fieldcodec.coding.neighbours import cells_and_table
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.coding.value_calibration import CERTAIN, calibrate, read_calibration
 
 MAX_GROUP_LEAVES = 1 << 14  # a group takes 4 KiB of memory a leaf while it is coded
@@ -69,16 +67,12 @@ def encode_masks_given_values(
     logits = calibration.logits_of(margins)
     code = _group_coder(masks, leaf_origins, logits)
 
-    def encode(group: tuple[int, int]) -> bytes:
-        coder = rc.encoder()
-        return rc.finished(coder, code(coder, rc.empty_buffer(), *group))
-
     writer = ByteWriter()
     writer.byte(_WITH_VALUES)
     writer.varint(len(masks))
     calibration.write(writer)
     writer.varint(group_leaves)
-    writer.streams(map_threads(encode, leaf_groups(leaf_origins, group_leaves), threads))
+    writer.streams(encode_groups(code, leaf_groups(leaf_origins, group_leaves), threads))
     data = writer.getvalue()
     if np.count_nonzero(np.abs(logits) < CERTAIN) > _DOUBTFUL * logits.size:
         without = encode_leaf_masks(leaf_active, leaf_origins, group_leaves=group_leaves, threads=threads)
@@ -107,19 +101,11 @@ def decode_masks_given_values(
     _check_margins(margins, count)
     calibration = read_calibration(reader)
     groups = leaf_groups(leaf_origins, max(1, reader.varint(MAX_GROUP_LEAVES)))
-    streams = [rc.input_buffer(stream) for stream in reader.streams(len(groups))]
-    reader.end()
     logits = calibration.logits_of(margins)
     masks = np.packbits(logits > 0, axis=-1, bitorder="little")
     code = _group_coder(masks, leaf_origins, logits)
 
-    def decode(job: tuple[np.ndarray, tuple[int, int]]) -> None:
-        stream, group = job
-        coder = rc.decoder(stream)
-        code(coder, stream, *group)
-        rc.check_finished(coder, stream, f"{_WHAT} {group[0]}..{group[1] - 1}")
-
-    map_threads(decode, list(zip(streams, groups, strict=True)), threads)
+    decode_groups(code, groups, reader, threads)
     return masks
 
 
@@ -130,15 +116,13 @@ def _check_margins(margins: np.ndarray, count: int) -> None:
         )
 
 
-def _group_coder(
-    masks: np.ndarray, leaf_origins: np.ndarray, logits: np.ndarray
-) -> Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]:
+def _group_coder(masks: np.ndarray, leaf_origins: np.ndarray, logits: np.ndarray) -> GroupCoder:
     """The kernel with all it needs besides coder, buffer and range of leaves."""
     cells, table = cells_and_table(leaf_origins, 3)
     tables = _tables()
 
-    def code(coder: np.ndarray, buffer: np.ndarray, first: int, last: int) -> np.ndarray:
-        result: np.ndarray = kernels.code_group(coder, buffer, masks, logits, cells, table, first, last, tables)
+    def code(coder: np.ndarray, buffer: np.ndarray, group: Group) -> np.ndarray:
+        result: np.ndarray = kernels.code_group(coder, buffer, masks, logits, cells, table, *group, tables)
         return result
 
     return code

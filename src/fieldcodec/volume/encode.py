@@ -29,7 +29,6 @@ from fieldcodec.volume.tiles_codec import encode_inactive_tiles
 from fieldcodec.volume.training import Trainer
 
 _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
-_HOPELESS = 16  # no lossless coder brings rough data below this part of its size, so it is tried only above
 
 
 def encode_grid(
@@ -158,7 +157,7 @@ def _encode_by_lattice(
     if not encoding.met and goal.size is None:  # more than a lattice can promise; exact values meet any demand
         encoding = encode_lattice(grid, Goal(lossless=True), settings.seed, on_event, device=device)
     size = sum(len(data) for data in encoding.sections.values())
-    if size >= active.nbytes // _HOPELESS:
+    if size >= active.nbytes // values_codec.HOPELESS:
         exact = Parts()
         _encode_exactly(exact, grid)
         if len(exact.sections["voxel values"]) + len(exact.sections["leaf masks"]) <= size:

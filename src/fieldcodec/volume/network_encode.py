@@ -64,7 +64,7 @@ class NetworkEncoder:
         expert_field, fit = trainer.voxel_values(subdomains, normalisation, self._outside(normalisation))
         size = len(encode_network(expert_field.frozen))
         # no lossless coder brings such data below a sixteenth, so it is tried only above
-        if size < active.nbytes // 16 or size < len(values_codec.encode_lossless(active).data):
+        if size < active.nbytes // values_codec.HOPELESS or size < len(values_codec.encode_lossless(active).data):
             parts.add_network("values", "voxel regressor", expert_field, fit)
             parts.meta["values"] = {"method": values_codec.NETWORK, **normalisation.to_json()}
             guided = self._guided_masks(expert_field, normalisation) if self._may_guide else None

@@ -11,6 +11,7 @@ from fieldcodec.grid import masks
 from fieldcodec.grid.sparse_grid import SparseGrid
 
 FEW_VALUES = 256  # a grid with no more distinct values is stored as a palette, never regressed
+HOPELESS = 16  # no lossless coder brings rough data below this part of its size, so it is tried only above
 SMALL_GRID = 4096  # active voxels below which a network cannot pay
 LATTICE, NETWORK, PALETTE, RAW, NONE = "lattice", "network", "palette", "raw", "none"
 
