@@ -31,43 +31,57 @@ if "numba" in sys.modules:  # it has read its settings already
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from fieldcodec.field import Field
     from fieldcodec.fit.phases import FitEvent
     from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
     from fieldcodec.grid.topology import Topology
     from fieldcodec.grid.transform import GridTransform
     from fieldcodec.io.volumes import read_volume, read_volumes, write_volumes
     from fieldcodec.metrics.quality import compare_grids
+    from fieldcodec.render.camera import Camera
+    from fieldcodec.render.options import RenderOptions
+    from fieldcodec.render.picture import render
     from fieldcodec.volume.codec import encode_volume
     from fieldcodec.volume.compressed import CompressedVolume
     from fieldcodec.volume.compressed import open_volume as open
     from fieldcodec.volume.quality import Quality
+    from fieldcodec.volume.random_access import GridAccess
     from fieldcodec.volume.settings import VolumeSettings
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Camera": ("fieldcodec.render.camera", "Camera"),
     "CompressedVolume": ("fieldcodec.volume.compressed", "CompressedVolume"),
+    "Field": ("fieldcodec.field", "Field"),
     "FitEvent": ("fieldcodec.fit.phases", "FitEvent"),
+    "GridAccess": ("fieldcodec.volume.random_access", "GridAccess"),
     "GridTransform": ("fieldcodec.grid.transform", "GridTransform"),
     "OpaqueGrid": ("fieldcodec.grid.sparse_grid", "OpaqueGrid"),
     "SparseGrid": ("fieldcodec.grid.sparse_grid", "SparseGrid"),
     "Topology": ("fieldcodec.grid.topology", "Topology"),
     "VolumeFile": ("fieldcodec.grid.sparse_grid", "VolumeFile"),
     "Quality": ("fieldcodec.volume.quality", "Quality"),
+    "RenderOptions": ("fieldcodec.render.options", "RenderOptions"),
     "VolumeSettings": ("fieldcodec.volume.settings", "VolumeSettings"),
     "compare_grids": ("fieldcodec.metrics.quality", "compare_grids"),
     "encode_volume": ("fieldcodec.volume.codec", "encode_volume"),
     "open": ("fieldcodec.volume.compressed", "open_volume"),
     "read_volume": ("fieldcodec.io.volumes", "read_volume"),
     "read_volumes": ("fieldcodec.io.volumes", "read_volumes"),
+    "render": ("fieldcodec.render.picture", "render"),
     "write_volumes": ("fieldcodec.io.volumes", "write_volumes"),
 }
 __all__ = [
+    "Camera",
     "CompressedVolume",
+    "Field",
     "FitEvent",
+    "GridAccess",
     "GridTransform",
     "OpaqueGrid",
     "Quality",
+    "RenderOptions",
     "SparseGrid",
     "Topology",
     "VolumeFile",
@@ -77,6 +91,7 @@ __all__ = [
     "open",
     "read_volume",
     "read_volumes",
+    "render",
     "write_volumes",
 ]
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "voxelize": "turn a mesh into a level set, or a dense array into a fog volume",
     "mesh": "write the surface of a volume as a .ply or .obj mesh",
     "generate": "make a procedural volume",
+    "render": "draw a volume: fog, surfaces, slices, turntables",
     "bench": "compare our files with those of other codecs at equal error",
     "demo": "encode and decode a volume, print the report, write a picture",
 }

@@ -27,6 +27,9 @@ class Decode:
     """The .vdb file; the input's name with .vdb unless given."""
     grids: Annotated[str | None, arg(metavar="NAME,NAME")] = None
     """Only these grids, by name or position (#0 is the first)."""
+    bbox: Annotated[str | None, arg(metavar="X0,Y0,Z0,X1,Y1,Z1")] = None
+    """Only the voxels of this box: its first and last voxel along each axis, in index space (write --bbox=-8,...
+    where the first number is negative)."""
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda, cuda:1, ..."""
     overwrite: bool = False
@@ -45,12 +48,13 @@ def run(options: Decode) -> ExitCode:
     if output.suffix.lower() != ".vdb":
         raise UsageError(f"the output {output.name} does not end in .vdb, the only format that is written")
     check_output(output, overwrite=options.overwrite, source=options.input)
+    bbox = None if options.bbox is None else _box(options.bbox)
     start = time.perf_counter()
     compressed = fc.open(options.input)
     with ProgressBars() as bars:
         names = [grid.name for grid in compressed.grids]
         rows = find_grids(names, split_names(options.grids)) if options.grids is not None else range(len(names))
-        volumes = compressed.to_grids([names[row] for row in rows], device=options.device, on_event=bars)
+        volumes = compressed.to_grids([names[row] for row in rows], bbox=bbox, device=options.device, on_event=bars)
         volumes = _only(volumes, names, rows)
     seconds = time.perf_counter() - start
     fc.write_volumes(output, volumes)
@@ -70,6 +74,14 @@ def run(options: Decode) -> ExitCode:
     else:
         say(f"wrote {output}: {len(grids)} grids in {seconds:.1f} s")
     return ExitCode.OK
+
+
+def _box(text: str) -> list[int]:
+    """`x0,y0,z0,x1,y1,z1` as numbers."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--bbox is {text!r}; needed are six whole numbers x0,y0,z0,x1,y1,z1") from error
 
 
 def _only(volumes: VolumeFile, names: Sequence[str], rows: Collection[int]) -> VolumeFile:

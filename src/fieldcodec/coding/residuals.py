@@ -116,17 +116,9 @@ class _Model:
 
 
 def encode_residuals(
-    targets: np.ndarray,
-    predictions: np.ndarray,
-    leaf_active: np.ndarray,
-    leaf_origins: np.ndarray,
-    step: int,
-    *,
-    economy: int = 0,
-    coarse: int = FINEST,
-    group_leaves: int = GROUP_LEAVES,
-    threads: int | None = None,
-) -> tuple[bytes, np.ndarray]:
+    targets: np.ndarray, predictions: np.ndarray, leaf_active: np.ndarray, leaf_origins: np.ndarray, step: int, *,
+    economy: int = 0, coarse: int = FINEST, group_leaves: int = GROUP_LEAVES, threads: int | None = None,
+) -> tuple[bytes, np.ndarray]:  # fmt: skip
     """Code the targets of active voxels, given predictions.
 
     Args:
@@ -177,14 +169,9 @@ def encode_residuals(
 
 
 def decode_residuals(
-    data: bytes,
-    predictions: np.ndarray,
-    leaf_active: np.ndarray,
-    leaf_origins: np.ndarray,
-    step: int,
-    *,
+    data: bytes, predictions: np.ndarray, leaf_active: np.ndarray, leaf_origins: np.ndarray, step: int, *,
     threads: int | None = None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """[N, 512] of the predictions' type: decoded values of active voxels, predictions of the others.
 
     The arguments are those that `encode_residuals` was given.

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from fieldcodec.errors import UnknownGridError
-from fieldcodec.grid import masks
+from fieldcodec.grid import masks, sampling
 from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.transform import GridTransform
@@ -82,6 +84,46 @@ class SparseGrid:
     def upper_tile_mask(self) -> np.ndarray:
         """[K] bool: active state of each entry of `upper_tile_values`."""
         return masks.unpack(self.topology.upper_active)[~masks.unpack(self.topology.upper_child)]
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Lowest and highest corner [3] of the world-space box around what is active; None where nothing is."""
+        return sampling.world_bounds(self.topology.active_bounds, self.transform)
+
+    def sample(self, points: Any, *, space: str = "world", interpolation: str = "trilinear") -> Any:
+        """Values at points, as OpenVDB's samplers give them.
+
+        Args:
+            points: [..., 3], a NumPy array or a PyTorch tensor on any device.
+            space: of the points, "world" or "index" (voxel (i, j, k) is the point (i, j, k)).
+            interpolation: "nearest", "trilinear" or "tricubic", see `fieldcodec.grid.sampling`. Grids of integers and
+                bools have "nearest" only.
+
+        Returns:
+            [..., C] of the grid's type (halves as singles); a tensor on the same device where the points are one.
+            Points that are not finite or beyond all coordinates get the background.
+
+        Raises:
+            UsageError: an argument is not allowed.
+        """
+        taps = sampling.taps_of(interpolation, self.value_type)
+        indices, shaped = sampling.index_points(points, space, self.transform)
+        return shaped(self._sampled_values.sample(self._tree, indices, taps))
+
+    def active_at(self, points: Any, *, space: str = "world", interpolation: str = "nearest") -> Any:
+        """[...] bool: whether any voxel that the interpolation looks at is active; arguments as in `sample`."""
+        taps = sampling.taps_of(interpolation, self.value_type)
+        indices, shaped = sampling.index_points(points, space, self.transform)
+        return shaped(self._tree.active(indices, taps))
+
+    @cached_property
+    def _tree(self) -> sampling.Tree:
+        return sampling.Tree.of(self.topology)
+
+    @cached_property
+    def _sampled_values(self) -> sampling.Values:
+        tiles = (self.lower_tile_values, self.upper_tile_values, self.root_tile_values, self.background[None])
+        return sampling.Values.of(self.leaf_values, tiles)
 
     def with_class(self, grid_class: str) -> "SparseGrid":
         return replace(self, metadata=self.metadata.with_entry(MetaEntry.of("class", grid_class)))

@@ -52,18 +52,22 @@ class Lattice:
         )
         return values
 
-    def add_exact(self, integers: np.ndarray, factor: float, total: np.ndarray) -> None:
+    def add_exact(
+        self, integers: np.ndarray, factor: float, total: np.ndarray, leaves: slice | np.ndarray = slice(None)
+    ) -> None:
         """total [N, 512] int32 += round(factor * value), kept within +-2^30; the value of [n] integers is exact.
+
+        With `leaves`, `total` is of these rows only.
 
         Exact: the sum of weighted coefficients is an integer below 2^53, computed without rounding in any order;
         then one IEEE product and one rounding to the nearest integer, ties to even, follow. So the result is the
         same on every machine.
         """
         coefficients = np.asarray(integers, np.float64)
-        table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
+        table, phases = self.nodes.leaf_table[leaves], self.nodes.leaf_phases[leaves]
         unit = factor / float(1 << basis.VALUE_BITS)
-        for start in range(0, self.num_leaves, _CHUNK):
-            rows = slice(start, min(start + _CHUNK, self.num_leaves))
+        for start in range(0, len(total), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(total)))
             values = np.empty((rows.stop - start, 512), np.float64)
             kernels.evaluate(coefficients, table, phases, self._exact_weights, start, values)
             sums = total[rows] + np.rint(values * unit)

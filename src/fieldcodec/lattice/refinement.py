@@ -92,14 +92,17 @@ class Refinement:
     sight: Sight
     tensors: tuple[np.ndarray, ...]
 
-    def refined(self, around: Neighbourhoods, step: int, *, threads: int | None = None) -> np.ndarray:
+    def refined(
+        self, around: Neighbourhoods, step: int, *, count: int | None = None, threads: int | None = None
+    ) -> np.ndarray:
         """[N, 512] int32: the numbers with what the network says added; of active voxels only.
 
         Args:
             step: what its output of 1 stands for, in units of F.
+            count: only of so many leaves, the first ones.
         """
         layers = tuple(np.ascontiguousarray(tensor, np.int32) for tensor in self.tensors)
-        result = np.array(around.numbers)
+        result = np.array(around.numbers[:count])
         factors, tables = self.sight.factors, around.tables
 
         def refine(first: int) -> None:

@@ -9,6 +9,7 @@ _ANCHORS = {
     "ocean": ("0b0b1f", "2a1e5c", "2f4a86", "26718e", "1f968b", "3fb976", "8ad049", "e2e43c", "fdf7b5"),
     "grey": ("08090b", "ffffff"),
 }
+NAMES = tuple(_ANCHORS)
 
 
 def table(name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from fieldcodec.render.surface import Surface
 
 BACKDROP_TOP, BACKDROP_LOW = (38, 43, 52), (20, 22, 27)  # sRGB of a panel's background, top and bottom
 _CLAY = np.array([0.78, 0.70, 0.60])
-_KEY = np.array([-0.62, -0.48, -0.62])  # towards the key light, in camera coordinates (v, u, d)
+TOWARDS_LAMP = np.array([-0.62, -0.48, -0.62])  # in camera coordinates (v, u, d)
 _KEY_LIGHT, _SKY_LIGHT, _GROUND_LIGHT = (
     np.array([1.0, 0.97, 0.92]),
     np.array([0.34, 0.40, 0.50]),
@@ -17,20 +17,28 @@ _SHINE = 40.0
 
 def shade_surface(surface: Surface) -> tuple[np.ndarray, np.ndarray]:
     """[H, W, 3] linear light, premultiplied, and [H, W] opacity: clay under one lamp and the sky."""
-    normals = np.nan_to_num(surface.normals.astype(np.float64))
-    key = _KEY / np.linalg.norm(_KEY)
-    lambert = np.maximum(normals @ key, 0)
+    hit = surface.hit
+    light = clay(np.nan_to_num(surface.normals.astype(np.float64)), np.ones(hit.shape), np.ones(hit.shape))
+    return np.where(hit[..., None], light, 0), hit.astype(np.float64)
+
+
+def clay(normals: np.ndarray, lamp: np.ndarray, sky_open: np.ndarray, key: np.ndarray = TOWARDS_LAMP) -> np.ndarray:
+    """[..., 3] unit normals in camera coordinates (v, u, d) -> [..., 3] linear light of clay.
+
+    Args:
+        lamp, sky_open: [...] shares of the lamp's and of the sky's light that arrive.
+        key: [3] direction towards the lamp, camera coordinates.
+    """
+    key = key / np.linalg.norm(key)
+    lambert = np.maximum(normals @ key, 0) * lamp
     up = 0.5 - 0.5 * normals[..., 0]
     sky = _GROUND_LIGHT + up[..., None] * (_SKY_LIGHT - _GROUND_LIGHT)
     facing = np.clip(-normals[..., 2], 0, 1)
     half = (key + np.array([0, 0, -1.0])) / np.linalg.norm(key + np.array([0, 0, -1.0]))
-    shine = 0.10 * np.maximum(normals @ half, 0) ** _SHINE
+    shine = 0.10 * np.maximum(normals @ half, 0) ** _SHINE * lamp
     # Grazing parts get less light, which draws the folds of a shape.
-    light = (
-        _CLAY * (lambert[..., None] * _KEY_LIGHT * 0.85 + sky * (0.55 + 0.45 * facing[..., None])) + shine[..., None]
-    )
-    hit = surface.hit
-    return np.where(hit[..., None], light, 0), hit.astype(np.float64)
+    filled = sky * ((0.55 + 0.45 * facing) * sky_open)[..., None]
+    return _CLAY * (lambert[..., None] * _KEY_LIGHT * 0.85 + filled) + shine[..., None]
 
 
 def backdrop(height: int, width: int) -> np.ndarray:

@@ -3,19 +3,23 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from fieldcodec.container.container import Container, Section, open_container, save_container
-from fieldcodec.errors import FormatError, UnknownGridError
+from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridError
 from fieldcodec.fit.phases import OnEvent, ignore_event
+from fieldcodec.grid.clip import Box, box_of
 from fieldcodec.grid.metadata import Metadata
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
 from fieldcodec.volume.decode import decode_grid, decode_topology
 from fieldcodec.volume.device import choose_device
 from fieldcodec.volume.opaque import decode_opaque
+from fieldcodec.volume.random_access import DEFAULT_CACHE_BYTES, GridAccess
 from fieldcodec.volume.sections import GRID_SECTIONS
 from fieldcodec.volume.topology_codec import encode_leaves, encode_lower_masks
 
@@ -47,34 +51,46 @@ class CompressedVolume:
         raise UnknownGridError(f"no grid named {name!r}; the file has {known}")
 
     def to_grids(
-        self, names: Sequence[str] | None = None, *, device: str | None = None, on_event: OnEvent = ignore_event
-    ) -> VolumeFile:
-        """Decompresses all grids, or all of the given names, in file order."""
+        self, names: Sequence[str] | None = None, *, bbox: Sequence[Any] | None = None, device: str | None = None,
+        on_event: OnEvent = ignore_event,
+    ) -> VolumeFile:  # fmt: skip
+        """Decompresses all grids, or all of the given names, in file order.
+
+        Args:
+            bbox: x0, y0, z0, x1, y1, z1 (or two corners), the first and the last voxels along each axis of a box in
+                index space: only leaves that meet it are decoded, and what lies outside is cut off.
+
+        Raises:
+            UnknownGridError: there is no grid of a name.
+            UsageError: the box is none.
+            UnsupportedGridError: a grid is carried byte for byte, so it cannot be cut.
+            FormatError: sections are damaged.
+        """
         for name in names or ():
             self._position(name)
-        chosen = choose_device(device)
+        chosen, box = choose_device(device), None if bbox is None else box_of(bbox)
         decoded: dict[int, SparseGrid | OpaqueGrid] = {}
         for position, grid in enumerate(self.grids):
             if names is None or grid.name in names:
                 try:
-                    decoded[position] = self._decode(position, decoded, chosen, on_event)
+                    decoded[position] = self._decode(position, decoded, chosen, on_event, box)
                 except MemoryError as error:
-                    raise FormatError(
-                        f"grid {grid.name!r} with {grid.meta.get('nodes')} does not fit into memory; the file is "
-                        "damaged, or this machine is too small for it"
-                    ) from error
+                    raise _too_large(grid) from error
         return VolumeFile(tuple(decoded.values()), self.metadata)
 
     def _decode(
-        self, position: int, decoded: dict[int, SparseGrid | OpaqueGrid], device: torch.device, on_event: OnEvent
-    ) -> SparseGrid | OpaqueGrid:
+        self, position: int, decoded: dict[int, SparseGrid | OpaqueGrid], device: torch.device, on_event: OnEvent,
+        box: Box | None,
+    ) -> SparseGrid | OpaqueGrid:  # fmt: skip
         grid = self.grids[position]
-        parent = grid.instance_of
-        if parent is None:
-            return decode_opaque(grid, None) if grid.is_opaque else decode_grid(grid, device, on_event)
-        if type(parent) is not int or not 0 <= parent < position or self.grids[parent].instance_of is not None:
-            raise FormatError(f"grid {grid.name!r}: it is said to share the tree of grid number {parent!r}")
-        tree = decoded.get(parent) or self._decode(parent, decoded, device, on_event)
+        if box is not None and grid.is_opaque:
+            raise UnsupportedGridError(
+                f"grid {grid.name!r} is carried byte for byte, so no box can be cut out of it; name the other grids"
+            )
+        if grid.instance_of is None:
+            return decode_opaque(grid, None) if grid.is_opaque else decode_grid(grid, device, on_event, box=box)
+        parent = self._tree_position(position)
+        tree = decoded.get(parent) or self._decode(parent, decoded, device, on_event, box)
         if grid.is_opaque != isinstance(tree, OpaqueGrid):
             raise FormatError(f"grid {grid.name!r}: it is said to share the tree of a grid of another kind")
         if isinstance(tree, OpaqueGrid):
@@ -82,6 +98,81 @@ class CompressedVolume:
         return replace(
             tree, name=grid.name, transform=grid.transform, metadata=grid.metadata, save_as_half=grid.save_as_half
         )
+
+    def access(
+        self, grid: int | str = 0, *, device: str | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+    ) -> GridAccess:
+        """Random access to a grid, by position or name: a field of its own, with a cache of its own.
+
+        Args:
+            grid: position, or name (the first one of that name).
+            device: where networks are evaluated, as in `to_grids`.
+            cache_bytes: of memory for decoded leaves.
+
+        Raises:
+            UnknownGridError: there is no such grid.
+            UnsupportedGridError: it is carried byte for byte, so it has no voxels.
+            FormatError: sections are damaged.
+        """
+        position = self._position(grid) if isinstance(grid, str) else grid
+        if not -len(self.grids) <= position < len(self.grids):
+            raise UnknownGridError(f"no grid number {position}; the file has {len(self.grids)} grids")
+        position %= len(self.grids)
+        own = self._with_own_tree(position)
+        try:
+            return GridAccess(own, choose_device(device), cache_bytes)
+        except MemoryError as error:
+            raise _too_large(own) from error
+
+    def sample(
+        self, points: Any, *, grid: int | str = 0, space: str = "world", interpolation: str = "trilinear"
+    ) -> Any:
+        """Values of a grid at points, see `SparseGrid.sample`; nothing is decoded but the tree and leaves at points.
+
+        What was decoded is kept for the next call; `access` says how much, and is for everything else.
+        """
+        return self._kept_access(grid).sample(points, space=space, interpolation=interpolation)
+
+    @property
+    def channels(self) -> int:
+        """Of the first grid."""
+        return self.grids[0].channels
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """World-space box around what is active in the first grid; None where nothing is."""
+        return self._kept_access(0).bounds
+
+    def _kept_access(self, grid: int | str) -> GridAccess:
+        key = self._position(grid) if isinstance(grid, str) else grid
+        if key not in self._accesses:
+            self._accesses[key] = self.access(key)
+        return self._accesses[key]
+
+    @cached_property
+    def _accesses(self) -> dict[int, GridAccess]:
+        return {}
+
+    def _with_own_tree(self, position: int) -> CompressedGrid:
+        """A grid that is no instance: with the tree and the values of the one it shares them with."""
+        grid = self.grids[position]
+        if grid.is_opaque:
+            raise UnsupportedGridError(f"grid {grid.name!r} is carried byte for byte; it has no voxels to sample")
+        if grid.instance_of is None:
+            return grid
+        own = {name: grid.meta[name] for name in ("name", "transform", "metadata", "save_as_half") if name in grid.meta}
+        tree = self.grids[self._tree_position(position)]
+        if tree.is_opaque:
+            raise FormatError(f"grid {grid.name!r}: it is said to share the tree of a grid of another kind")
+        return CompressedGrid(tree.meta | own, tree.sections)
+
+    def _tree_position(self, position: int) -> int:
+        """Of the grid whose tree an instance shares."""
+        grid = self.grids[position]
+        parent = grid.instance_of
+        if type(parent) is not int or not 0 <= parent < position or self.grids[parent].instance_of is not None:
+            raise FormatError(f"grid {grid.name!r}: it is said to share the tree of grid number {parent!r}")
+        return parent
 
     def with_explicit_tree(self) -> "CompressedVolume":
         """The form [Hash,5,4,NN(3)] of every grid: classifiers replaced by masks, regressors unchanged (3.5)."""
@@ -148,6 +239,13 @@ def _from_container(opened: Container) -> CompressedVolume:
     for number, description in enumerate(meta["grids"]):
         grids.append(CompressedGrid(check_description(description, number), _Sections(opened, number)))
     return CompressedVolume(tuple(grids), metadata_from_json(meta.get("metadata", [])), meta.get("settings", {}))
+
+
+def _too_large(grid: CompressedGrid) -> FormatError:
+    return FormatError(
+        f"grid {grid.name!r} with {grid.meta.get('nodes')} does not fit into memory; the file is damaged, or this "
+        "machine is too small for it"
+    )
 
 
 def _explicit(grid: CompressedGrid) -> CompressedGrid:

@@ -5,24 +5,26 @@ residuals, refinement and signs of active voxels -> values. `LatticeSpec` says h
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.coding.coefficients import decode_coefficients, encode_coefficients
-from fieldcodec.coding.residuals import decode_residuals, ordered_integers, values_of_ordered
-from fieldcodec.coding.value_masks import decode_masks_given_values, encode_masks_given_values
+from fieldcodec.coding.residuals import CodedResiduals, ordered_integers, values_of_ordered
+from fieldcodec.coding.value_masks import encode_masks_given_values
 from fieldcodec.grid import masks
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.value_type import ValueType
 from fieldcodec.io.mesh.coded import decode_mesh, leaf_distances_to
-from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
 from fieldcodec.lattice.refinement import Neighbourhoods, Refinement
 from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
 
 _BLOCK_LEAVES = 4096
 _WHAT = "lattice coefficients"
+Rows = slice | np.ndarray  # rows of leaves, rising
 
 
 def encode_integers(lattices: Sequence[Lattice], integers: Sequence[Sequence[np.ndarray]]) -> bytes:
@@ -35,23 +37,74 @@ def encode_integers(lattices: Sequence[Lattice], integers: Sequence[Sequence[np.
     return writer.getvalue()
 
 
-def decode_fixed(data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray) -> np.ndarray:
-    """[C, N, 512] int32: F of every leaf voxel, without residuals.
+class Numbers(Protocol):
+    """The integers F of leaf voxels, without residuals: what a lattice, a mesh or a network says."""
 
-    Raises:
-        FormatError: the bytes are damaged.
+    def fixed(self, rows: Rows) -> np.ndarray:
+        """[C, n, 512] int32: F of all voxels of some leaves."""
+        ...
+
+    def margins(self, rows: Rows) -> np.ndarray:
+        """[n, 512] int16: how far they speak for "active", see `LatticeSpec.margins`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeNumbers:
+    """F of lattices, evaluated on the leaves that are asked for.
+
+    Attributes:
+        leaf_origins: [N, 3].
+        lattices: of the levels of `spec`.
+        integers: coefficients, [channel][level] of [n] int32.
+        background: [C] float64.
     """
-    reader = ByteReader(data, _WHAT)
-    channels = len(spec.unit)
-    fixed = np.zeros((channels, len(leaf_origins), masks.LEAF_SLOTS), np.int32)
-    lattices = [Lattice(NodeSet.of_leaves(leaf_origins, level.stride, level.degree)) for level in spec.levels]
-    for channel in range(channels):
-        for level, lattice in zip(spec.levels, lattices, strict=True):
-            nodes = lattice.nodes
-            numbers = decode_coefficients(reader.blob(), nodes.cells, nodes.block_starts)
-            lattice.add_exact(numbers, float(level.step), fixed[channel])
-    reader.end()
-    return fixed
+
+    spec: LatticeSpec
+    leaf_origins: np.ndarray
+    lattices: tuple[Lattice, ...]
+    integers: tuple[tuple[np.ndarray, ...], ...]
+    background: np.ndarray
+
+    @staticmethod
+    def decode(data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray, background: np.ndarray) -> "LatticeNumbers":
+        """Raises FormatError where the bytes are damaged."""
+        reader = ByteReader(data, _WHAT)
+        lattices = tuple(Lattice.over(leaf_origins, level.stride, level.degree) for level in spec.levels)
+        integers = tuple(
+            tuple(decode_coefficients(reader.blob(), each.nodes.cells, each.nodes.block_starts) for each in lattices)
+            for _ in spec.unit
+        )
+        reader.end()
+        return LatticeNumbers(spec, leaf_origins, lattices, integers, background.astype(np.float64))
+
+    def fixed(self, rows: Rows) -> np.ndarray:
+        fixed = np.zeros((len(self.integers), len(self.leaf_origins[rows]), masks.LEAF_SLOTS), np.int32)
+        for of_channel, integers in zip(fixed, self.integers, strict=True):
+            for level, lattice, numbers in zip(self.spec.levels, self.lattices, integers, strict=True):
+                lattice.add_exact(numbers, float(level.step), of_channel, rows)
+        return fixed
+
+    def margins(self, rows: Rows) -> np.ndarray:
+        return self.spec.margins(self.fixed(rows), self.background)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownNumbers:
+    """F of all leaves, kept: [C, N, 512] int32, and margins [N, 512] int16, which are derived where they are None."""
+
+    spec: LatticeSpec
+    all_fixed: np.ndarray
+    background: np.ndarray
+    all_margins: np.ndarray | None = None
+
+    def fixed(self, rows: Rows) -> np.ndarray:
+        return self.all_fixed[:, rows]
+
+    def margins(self, rows: Rows) -> np.ndarray:
+        if self.all_margins is not None:
+            return self.all_margins[rows]
+        return self.spec.margins(self.all_fixed[:, rows], self.background.astype(np.float64))
 
 
 def fixed_of_mesh(data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray) -> np.ndarray:
@@ -66,28 +119,26 @@ def fixed_of_mesh(data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray) -> n
     return np.clip(scaled, -MAX_FIXED, MAX_FIXED).astype(np.int32)[None]
 
 
-def add_residuals(data: bytes, spec: LatticeSpec, fixed: np.ndarray, topology: Topology) -> np.ndarray:
-    """[C, N, 512]: F with residuals of active voxels, or, where the residual is exact, the integers of the values.
+def coded_residuals(data: bytes, spec: LatticeSpec, topology: Topology) -> list[CodedResiduals]:
+    """The residuals of each channel, to be decoded group by group.
 
     Raises:
         FormatError: the bytes are damaged.
     """
     reader = ByteReader(data, "voxel residuals")
     active, origins = topology.leaf_active, topology.leaf_origins
-    result = []
-    for channel, of_channel in enumerate(fixed):
-        predictions = exact_integers(spec, channel, of_channel) if spec.exact else of_channel
-        result.append(decode_residuals(reader.blob(), predictions, active, origins, spec.residual))
+    coded = [CodedResiduals(reader.blob(), active, origins, spec.residual) for _ in spec.unit]
     reader.end()
-    return np.stack(result)
+    return coded
 
 
 def refined(
-    network: Refinement, spec: LatticeSpec, numbers: np.ndarray, leaf_active: np.ndarray, leaf_origins: np.ndarray
-) -> np.ndarray:
-    """[C, N, 512] int32: F, residuals added, as the network mends it."""
+    network: Refinement, spec: LatticeSpec, numbers: np.ndarray, leaf_active: np.ndarray, leaf_origins: np.ndarray,
+    count: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """[C, n, 512] int32: F, residuals added, as the network mends it; of the first `count` leaves, or of all."""
     around = [Neighbourhoods(of_channel, leaf_active, leaf_origins) for of_channel in numbers]
-    return np.stack([network.refined(each, spec.finest_step) for each in around])
+    return np.stack([network.refined(each, spec.finest_step, count=count) for each in around])
 
 
 def encode_signs(
@@ -104,18 +155,6 @@ def encode_signs(
     return encode_masks_given_values(masks.pack(told), leaf_origins, spec.sign_margins(fixed[0], active, background))
 
 
-def decode_signs(
-    data: bytes, spec: LatticeSpec, fixed: np.ndarray, topology: Topology, background: np.ndarray
-) -> np.ndarray:
-    """[1, N, 512] int32: F with the signs that were stored.
-
-    Raises:
-        FormatError: the bytes are damaged.
-    """
-    margins = spec.sign_margins(fixed[0], topology.leaf_active_bits, background)
-    return signed(fixed, masks.unpack(decode_masks_given_values(data, topology.leaf_origins, margins)))
-
-
 def signed(fixed: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """F [1, N, 512] moved across the surface, as little as may be, where it says otherwise than `inside` [N, 512]."""
     return np.where(inside, np.minimum(fixed, -1), np.maximum(fixed, 0)).astype(np.int32)
@@ -127,13 +166,18 @@ def exact_integers(spec: LatticeSpec, channel: int, fixed: np.ndarray) -> np.nda
 
 
 def write_values(
-    spec: LatticeSpec, numbers: np.ndarray, leaf_values: np.ndarray, topology: Topology,
+    spec: LatticeSpec, numbers: np.ndarray, leaf_values: np.ndarray, leaf_active: np.ndarray,
     value_type: ValueType, save_as_half: bool,
 ) -> None:  # fmt: skip
-    """Puts decoded values into the active voxels of leaf_values [N, 512, C]; `numbers` from `add_residuals` or F."""
-    for start in range(0, topology.num_leaves, _BLOCK_LEAVES):
+    """Puts decoded values into the active voxels of leaf_values [n, 512, C].
+
+    Args:
+        numbers: [C, n, 512], F with residuals, or where these are exact the integers of the values.
+        leaf_active: [n, 64] uint8, packed.
+    """
+    for start in range(0, len(leaf_active), _BLOCK_LEAVES):
         rows = slice(start, start + _BLOCK_LEAVES)
-        active = masks.unpack(topology.leaf_active[rows])
+        active = masks.unpack(leaf_active[rows])
         block = leaf_values[rows]
         for channel in range(value_type.channels):
             mine = numbers[channel, rows][active]

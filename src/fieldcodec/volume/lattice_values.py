@@ -173,7 +173,9 @@ class _Last:
         """As measured on what a decoder would give."""
         grid = self.grid
         values = grid.leaf_values.copy()
-        write_values(attempt.spec, attempt.decoded, values, grid.topology, grid.value_type, grid.save_as_half)
+        write_values(
+            attempt.spec, attempt.decoded, values, grid.topology.leaf_active, grid.value_type, grid.save_as_half
+        )
         decoded = replace(grid, leaf_values=values)
         errors = value_errors(grid, decoded)
         return Loss(

@@ -6,6 +6,8 @@
 F is the same on every machine, so topology may depend on it; it reads like the F of a lattice.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fieldcodec.coding.masks import encode_leaf_masks
@@ -16,6 +18,7 @@ from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.operator import MAX_FIXED
 from fieldcodec.nets.integer import VALUE_UNIT
 from fieldcodec.volume.fields import ExpertField, OnBlock, leaf_blocks, leaf_points
+from fieldcodec.volume.lattice_codec import Rows
 from fieldcodec.volume.lattice_spec import LatticeSpec
 from fieldcodec.volume.normalise import Normalisation
 
@@ -62,6 +65,26 @@ def guide(
         if on_block is not None:
             on_block(block.stop, leaves)
     return fixed, margins
+
+
+@dataclass(frozen=True, eq=False)
+class GuidingNumbers:
+    """F of a network, evaluated on the leaves that are asked for; background [C]."""
+
+    field: ExpertField
+    spec: LatticeSpec
+    leaf_origins: np.ndarray
+    background: np.ndarray
+
+    def fixed(self, rows: Rows) -> np.ndarray:
+        return self.fixed_and_margins(rows)[0]
+
+    def margins(self, rows: Rows) -> np.ndarray:
+        return self.fixed_and_margins(rows)[1]
+
+    def fixed_and_margins(self, rows: Rows, on_block: OnBlock | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What `guide` says of some leaves."""
+        return guide(self.field, self.spec, self.leaf_origins[rows], self.background, on_block)
 
 
 def sampled_leaves(leaf_origins: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -174,7 +174,8 @@ def assert_channels_follow_each_other(compressed: CompressedGrid, grid: SparseGr
     reader = ByteReader(data, "test")
     assert all(reader.blob() for _ in range(grid.channels * len(spec.levels)))
     reader.end()
-    fixed = lattice_codec.decode_fixed(data, spec, grid.topology.leaf_origins)
+    numbers = lattice_codec.LatticeNumbers.decode(data, spec, grid.topology.leaf_origins, grid.background)
+    fixed = numbers.fixed(slice(None))
     assert fixed.shape == (grid.channels, grid.topology.num_leaves, 512)
     assert fixed.dtype == np.int32
 

@@ -1,0 +1,135 @@
+"""Random access as in the paper's Table 6: a million random points in the bounding box of each volume.
+
+    python benchmarks/random_access.py --data FOLDER [--only smoke,bunny] [--points 1000000] [--nanovdb INCLUDE]
+
+Measured in milliseconds, points in index space: nearest, trilinear and tricubic samples of the decoded grid; the same
+from the compressed file, cold (nothing decoded but the tree) and warm (leaves kept); and the continuous field alone.
+Where OpenVDB's and NanoVDB's headers are (Debian: libopenvdb-dev libnanovdb-dev g++), their samplers in C++ are timed
+on the same points of the decoded grid; `--nanovdb` names the folder of headers where it is not a usual one.
+Leaves OUT/random-access/NAME.json. NUMBA_NUM_THREADS sets the threads, of C++ too.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numba
+import numpy as np
+from run import ROOT, ROWS
+
+import fieldcodec as fc
+from fieldcodec.bench.machine import commit, machine
+from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.inputs import read_input, split_names
+from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.volume.compressed import CompressedVolume
+
+FOLDER = "random-access"
+DEFAULT = ("smoke", "sphere", "cloud", "bunny")
+INTERPOLATIONS = ("nearest", "trilinear", "tricubic")
+_SOURCE = Path(__file__).with_name("nanovdb_samplers.cc")
+_RUNS = 5
+
+
+def measure_row(grid: SparseGrid, compressed: CompressedVolume, count: int, nanovdb: str | None) -> dict[str, Any]:
+    """Milliseconds of everything on one volume."""
+    decoded = compressed.to_grids()[0]
+    assert isinstance(decoded, SparseGrid)
+    bounds = decoded.topology.active_bounds
+    assert bounds is not None
+    points = np.random.default_rng(0).uniform(bounds[0], bounds[1] + 1, (count, 3))
+    times: dict[str, float] = {}
+    for interpolation in INTERPOLATIONS:
+        asked = {"space": "index", "interpolation": interpolation}
+        decoded.sample(points[:1], **asked)  # compiles, and prepares the tree
+        times[f"decoded-{interpolation}"] = _best(partial(decoded.sample, points, **asked))
+        access = compressed.access()
+        access.sample(points[:1], **asked)
+        times[f"cold-{interpolation}"] = _once(partial(access.sample, points, **asked))
+        times[f"warm-{interpolation}"] = _best(partial(access.sample, points, **asked))
+    access.sample(points[:1], space="index", interpolation="field")
+    times["field"] = _best(partial(access.sample, points, space="index", interpolation="field"))
+    times["open"] = _once(compressed.access)
+    inside = float(access.active_at(points, space="index").mean())
+    return {
+        "points": count, "threads": numba.get_num_threads(), "share_active": inside,
+        "leaves": decoded.topology.num_leaves, "active_voxels": decoded.topology.num_active_voxels,
+        "compressed_bytes": len(compressed.to_bytes()), "values": str(compressed.grids[0].lattice or "network"),
+        "milliseconds": times | _samplers_in_c(decoded, points, nanovdb),
+    }  # fmt: skip
+
+
+def _once(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - start)
+
+
+def _best(work: Callable[[], object]) -> float:
+    return min(_once(work) for _ in range(_RUNS))
+
+
+def _samplers_in_c(grid: SparseGrid, points: np.ndarray, include: str | None) -> dict[str, float]:
+    """Times of OpenVDB's and NanoVDB's samplers; none where they cannot be built."""
+    with TemporaryDirectory() as folder:
+        program = Path(folder) / "samplers"
+        flags = ["-O3", "-std=c++17", "-w", *([f"-I{include}"] if include else [])]
+        libraries = ["-lopenvdb", "-ltbb", "-lImath-3_1", "-pthread"]
+        try:
+            subprocess.run(["g++", *flags, _SOURCE, "-o", program, *libraries], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            print("  OpenVDB's and NanoVDB's samplers are left out: their headers or g++ are missing", flush=True)
+            return {}
+        volume, places = Path(folder) / "grid.vdb", Path(folder) / "points"
+        fc.write_volumes(volume, fc.VolumeFile((replace(grid, save_as_half=False),)))
+        points.tofile(places)
+        command = [program, volume, places, str(numba.get_num_threads())]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {name: float(taken) for name, taken in (line.split() for line in lines)}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("FIELDCODEC_DATA"), help="folder of real volumes")
+    parser.add_argument("--only", help=f"volumes, of {', '.join(ROWS)}; {', '.join(DEFAULT)} unless given")
+    parser.add_argument("--points", type=int, default=1_000_000, help="how many")
+    parser.add_argument("--nanovdb", help="folder of NanoVDB's headers")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where to put the files")
+    options = parser.parse_args()
+    options.only = list(split_names(options.only)) or list(DEFAULT)
+    if unknown := [name for name in options.only if name not in ROWS]:
+        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    if options.data is None:
+        parser.error("--data names no folder of real volumes")
+    return options
+
+
+def main() -> int:
+    options = parse()
+    folder = options.out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        row = ROWS[name]
+        print(f"{name} ...", flush=True)
+        grid = read_input(options.data / row.source, row.conversion)[0]
+        assert isinstance(grid, SparseGrid)
+        settings = replace(fc.VolumeSettings.preset(row.preset), quality=row.quality)
+        result = measure_row(grid, fc.encode_volume(grid, settings), options.points, options.nanovdb)
+        about = {"name": name, "what": row.what, "source": row.source, "machine": machine("cpu"), "commit": commit()}
+        path = folder / f"{name}.json"
+        path.write_text(to_json_text(about | result) + "\n", encoding="utf-8")
+        for what, taken in result["milliseconds"].items():
+            print(f"  {what:20} {taken:10.1f} ms")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""`fieldcodec render`: pictures of a volume."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+import fieldcodec as fc
+from fieldcodec.cli.console import ProgressBars, result, result_json, say
+from fieldcodec.cli.inputs import ConversionOptions, find_grids, kind_of, read_input, require_file
+from fieldcodec.cli.options import parse_options
+from fieldcodec.cli.outputs import check_output, default_output
+from fieldcodec.errors import ExitCode, UnsupportedGridError, UsageError
+from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.metrics.ssim import ssim
+from fieldcodec.render.camera import Camera, Vector, turntable
+from fieldcodec.render.figure import Panel, compose
+from fieldcodec.render.options import Look, RenderOptions
+from fieldcodec.render.picture import default_camera, drawn_grid, render, resolved, save_png
+
+_AXES = {"x": 0, "y": 1, "z": 2}
+
+
+@dataclass(frozen=True)
+class Render:
+    """Draw a volume: fog by ray marching, level sets as lit surfaces, slices, maximum projections, turntables."""
+
+    input: Positional[Path]
+    """A volume of any kind: .fcodec, .vdb, .nvdb, a dense array or a mesh."""
+    output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """The .png file; the input's name with .png unless given. Frames of a turntable are called NAME_000.png, ..."""
+    grid: Annotated[str | None, arg(metavar="NAME")] = None
+    """The grid, by name or position (#0 is the first); by default the one with the most active voxels."""
+    look: Literal["auto", "fog", "surface"] = "auto"
+    """Auto draws level sets as surfaces and all else as fog."""
+    slice: Annotated[str | None, arg(metavar="AXIS=PLACE")] = None
+    """One plane of voxels instead, such as z=0.5: the middle layer across the z axis."""
+    max_projection: bool = False
+    """The largest value along each ray instead."""
+    camera_direction: Annotated[str | None, arg(metavar="X,Y,Z")] = None
+    """Where the camera looks, in world space; it chooses its distance itself."""
+    fov: float = 35.0
+    """Degrees between the upper and the lower edge of the picture."""
+    orthographic: bool = False
+    """No perspective."""
+    size: Annotated[str, arg(metavar="WIDTHxHEIGHT")] = "512x512"
+    """Pixels."""
+    supersampling: int = 2
+    """n draws n x n rays for each pixel."""
+    turntable: Annotated[int | None, arg(metavar="N")] = None
+    """N pictures on one turn around the volume."""
+    density: float | None = None
+    """Fog: extinction for each unit of value and world length; by default thick parts look opaque."""
+    colormap: Literal["heat", "ocean", "grey"] | None = None
+    """Colours of values; fog is white without."""
+    transparent: bool = False
+    """Nothing behind the volume: RGBA."""
+    compare: Annotated[Path | None, arg(metavar="ORIGINAL")] = None
+    """Also draw this volume, alike and beside the other, and print the structural similarity (SSIM)."""
+    conversion: Annotated[ConversionOptions, arg(name="")] = field(default_factory=ConversionOptions)
+    """How meshes and arrays become volumes."""
+    device: str = "auto"
+    """Where networks of compressed files run: auto, cpu, cuda, cuda:1, ..."""
+    overwrite: bool = False
+    """Replace outputs that exist."""
+    json: bool = False
+    """Print what was written for programs."""
+
+
+def parse(arguments: Sequence[str]) -> Render:
+    return parse_options(Render, arguments)
+
+
+def run(options: Render) -> ExitCode:
+    sources = [options.input] if options.compare is None else [options.input, options.compare]
+    for path in sources:
+        require_file(path)
+    outputs = _outputs(options)
+    for path in outputs:
+        check_output(path, overwrite=options.overwrite, source=options.input)
+    wanted, direction, size = _render_options(options), _direction(options), _size(options)
+    start = time.perf_counter()
+    similarities = []
+    with ProgressBars() as bars:
+        grids = [_read(path, options, bars) for path in sources]
+        # The original decides what is chosen by itself, so that both are drawn alike.
+        wanted = resolved(wanted, grids[-1])
+        camera = default_camera(
+            tuple(grids), wanted, direction, turning=options.turntable is not None, fov=options.fov,
+            orthographic=options.orthographic, width=size[0], height=size[1],
+        )  # fmt: skip
+        frames = turntable(camera, len(outputs))
+        for number, (path, frame) in enumerate(zip(outputs, frames, strict=True)):
+            pictures = _draw(grids, frame, wanted, bars, number, len(outputs))
+            if options.compare is not None:
+                similarities.append(ssim(pictures[1], pictures[0]))
+                pictures = [_side_by_side(options, grids, pictures, similarities[-1])]
+            save_png(path, pictures[0])
+    _report(options, outputs, grids[0], similarities, time.perf_counter() - start)
+    return ExitCode.OK
+
+
+def _outputs(options: Render) -> list[Path]:
+    path = options.output or default_output(options.input, ".png")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"the output {path.name} does not end in .png, the only format that is written")
+    if options.turntable is None:
+        return [path]
+    if options.turntable < 1 or options.slice is not None:
+        raise UsageError("a turntable needs 1 frame or more, and does not go with --slice")
+    digits = max(3, len(str(options.turntable - 1)))
+    return [path.with_name(f"{path.stem}_{number:0{digits}}{path.suffix}") for number in range(options.turntable)]
+
+
+def _render_options(options: Render) -> RenderOptions:
+    if options.compare is not None and options.transparent:
+        raise UsageError("--transparent does not go with --compare, which draws a page")
+    chosen = [options.slice is not None, options.max_projection, options.look != "auto"]
+    if sum(chosen) > 1:
+        raise UsageError("--slice, --max-projection and --look exclude each other; give one of them")
+    settings = RenderOptions(
+        look=Look.MAXIMUM if options.max_projection else Look(options.look),
+        supersampling=options.supersampling,
+        density=options.density,
+        colormap=options.colormap,
+        background=None if options.transparent else "studio",
+    )
+    if options.slice is None:
+        return settings
+    axis, _, place = options.slice.partition("=")
+    if axis not in _AXES or not _is_number(place):
+        raise UsageError(f"--slice {options.slice!r} is not understood; give an axis and a place, such as z=0.5")
+    return replace(settings, look=Look.SLICE, slice_axis=_AXES[axis], slice_place=float(place))
+
+
+def _direction(options: Render) -> Vector | None:
+    if options.camera_direction is None:
+        return None
+    parts = options.camera_direction.split(",")
+    if len(parts) != 3 or not all(map(_is_number, parts)):
+        raise UsageError(f"--camera-direction {options.camera_direction!r} is not understood; give x,y,z")
+    return float(parts[0]), float(parts[1]), float(parts[2])
+
+
+def _size(options: Render) -> tuple[int, int]:
+    width, _, height = options.size.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {options.size!r} is not understood; give width and height, such as 512x512")
+    return int(width), int(height)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(path: Path, options: Render, bars: ProgressBars) -> SparseGrid:
+    if kind_of(path) == "compressed":
+        compressed = fc.open(path)
+        names = [grid.name for grid in compressed.grids]
+        rows = find_grids(names, [options.grid]) if options.grid is not None else range(len(names))
+        volumes = compressed.to_grids([names[row] for row in rows], device=options.device, on_event=bars)
+        if options.grid is None or not options.grid.startswith("#"):
+            return drawn_grid(volumes)
+        same = [row for row, name in enumerate(names) if name == names[rows[0]]]
+        return _drawable(volumes, same.index(rows[0]))
+    volumes = read_input(path, options.conversion, bars.share)
+    if options.grid is None:
+        return drawn_grid(volumes)
+    return _drawable(volumes, find_grids([grid.name for grid in volumes], [options.grid])[0])
+
+
+def _drawable(volumes: VolumeFile, row: int) -> SparseGrid:
+    grid = volumes[row]
+    if not isinstance(grid, SparseGrid):
+        raise UnsupportedGridError(f"grid {grid.name!r} is of type {grid.type_name}, which is carried but not drawn")
+    return grid
+
+
+def _draw(
+    grids: list[SparseGrid], camera: Camera, wanted: RenderOptions, bars: ProgressBars, number: int, frames: int
+) -> list[np.ndarray]:
+    """One picture of each grid; the bar goes over all tiles of all pictures."""
+    pictures: list[np.ndarray] = []
+    for grid in grids:
+        before = number * len(grids) + len(pictures)
+
+        def on_progress(share: float, before: int = before) -> None:
+            bars.share("render", (before + share) / (frames * len(grids)))
+
+        pictures.append(render(grid, camera, wanted, on_progress=on_progress))
+    return pictures
+
+
+def _side_by_side(
+    options: Render, grids: list[SparseGrid], pictures: list[np.ndarray], similarity: float
+) -> np.ndarray:
+    assert options.compare is not None
+    panels = [Panel(options.compare.name, pictures[1]), Panel(options.input.name, pictures[0])]
+    sizes = f"{options.compare.stat().st_size:,} and {options.input.stat().st_size:,} bytes"
+    title, note = grids[-1].name or "(unnamed)", f"{grids[-1].value_type.name}, {grids[-1].grid_class}"
+    width = pictures[0].shape[1]
+    return np.asarray(compose(title, note, sizes, panels, f"SSIM {similarity:.4f}", width))
+
+
+def _report(options: Render, outputs: list[Path], grid: SparseGrid, similarities: list[float], seconds: float) -> None:
+    mean = sum(similarities) / len(similarities) if similarities else None
+    if options.json:
+        result_json(
+            {
+                "input": str(options.input),
+                "outputs": [str(path) for path in outputs],
+                "grid": grid.name,
+                "ssim": mean,
+                "seconds": seconds,
+            }
+        )
+        return
+    if mean is not None:
+        result(f"SSIM {mean:.4f}")
+    shown = str(outputs[0]) if len(outputs) == 1 else f"{outputs[0]} to {outputs[-1].name}"
+    say(f"wrote {shown}: grid {grid.name!r} in {seconds:.1f} s")

@@ -1,0 +1,170 @@
+"""`render`: a picture of a volume, tile by tile on all processors.
+
+grid -> RayTree (what rays meet) + Camera (where they go) -> light and opacity of each pixel -> uint8
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from fieldcodec.errors import InputError, UnsupportedGridError
+from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.render import light, shade
+from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
+from fieldcodec.render.options import Look, RenderOptions
+from fieldcodec.render.painters import PAINTERS, OnProgress
+from fieldcodec.render.ray_tree import Meaning, outline, ray_tree
+
+
+class Decodable(Protocol):
+    """A compressed file, such as `CompressedVolume`; it is decoded before it is drawn."""
+
+    def to_grids(self) -> VolumeFile:
+        """All grids."""
+
+
+def render(
+    volume: SparseGrid | VolumeFile | Decodable,
+    camera: Camera | None = None,
+    options: RenderOptions | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+) -> np.ndarray:
+    """A picture of a volume: [H, W, 3] uint8, or [H, W, 4] where `options.background` is None.
+
+    Args:
+        volume: a grid; of a file the grid with the most active voxels.
+        camera: by default one that shows all of it.
+
+    Raises:
+        UnsupportedGridError: the file has no grid that can be drawn, or a grid of several components is to be
+            drawn as a surface.
+    """
+    grid = volume if isinstance(volume, SparseGrid) else drawn_grid(volume)
+    options = resolved(options or RenderOptions(), grid)
+    camera = camera or default_camera((grid,), options)
+    light_seen, opacity = PAINTERS[options.look](grid, camera, options, on_progress or _ignore)
+    return _pixels(light_seen, opacity, options)
+
+
+def drawn_grid(volume: VolumeFile | Decodable) -> SparseGrid:
+    """The grid of a file that has the most active voxels.
+
+    Raises:
+        UnsupportedGridError: there is none.
+    """
+    grids = volume if isinstance(volume, VolumeFile) else volume.to_grids()
+    known = [grid for grid in grids if isinstance(grid, SparseGrid)]
+    if not known:
+        raise UnsupportedGridError(f"none of the {len(grids)} grids of the file can be drawn; points are carried only")
+    return max(known, key=lambda grid: (not grid.value_type.is_bool, grid.topology.num_active_voxels))
+
+
+def default_camera(
+    grids: tuple[SparseGrid, ...],
+    options: RenderOptions,
+    direction: Vector | None = None,
+    *,
+    turning: bool = False,
+    fov: float = 35.0,
+    orthographic: bool = False,
+    width: int = 512,
+    height: int = 512,
+) -> Camera:
+    """The camera that shows all active voxels of the grids; slices are looked at straight on.
+
+    Args:
+        direction: from the camera to the grids, world space.
+        turning: leave room for a turntable.
+
+    Raises:
+        UsageError: a number is not allowed.
+    """
+    if options.look is Look.SLICE and direction is None:
+        direction, orthographic = _across(grids[0], options.slice_axis), True
+    points = outline(grids)
+    if turning:
+        points = _turned(points)
+    return Camera.around(
+        points, direction or DEFAULT_DIRECTION, fov=fov, orthographic=orthographic, width=width, height=height
+    )
+
+
+def _across(grid: SparseGrid, axis: int) -> Vector:
+    """The world direction against an index axis, across the other two, whatever the transform."""
+    matrix = grid.transform.matrix[:3, :3] if grid.transform.is_linear else np.eye(3)
+    normal = -np.linalg.inv(matrix)[:, axis]
+    return float(normal[0]), float(normal[1]), float(normal[2])
+
+
+def _turned(points: np.ndarray) -> np.ndarray:
+    """[n, 3] -> [m, 3]: corners of the upright cylinder that the points sweep when they turn around their middle."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle = (low + high) / 2
+    radius = float(np.hypot(points[:, 0] - middle[0], points[:, 2] - middle[2]).max())
+    angles = np.arange(32) * (2 * np.pi / 32)
+    ring = np.stack([np.cos(angles) * radius, np.zeros(32), np.sin(angles) * radius], axis=-1)
+    return np.concatenate([ring + np.array([middle[0], level, middle[2]]) for level in (low[1], high[1])])
+
+
+def resolved(options: RenderOptions, grid: SparseGrid) -> RenderOptions:
+    """The options with all that is chosen by the grid filled in, so that other grids can be drawn alike."""
+    look = options.look
+    if look is Look.AUTO:
+        inside = grid.is_level_set and grid.channels == 1 and grid.value_type.is_float and (grid.leaf_values < 0).any()
+        look = Look.SURFACE if inside else Look.FOG
+    options = replace(options, look=look)
+    if look is Look.SURFACE:
+        return options
+    tree = ray_tree(grid, Meaning.VALUE if look is Look.SLICE else Meaning.DENSITY)
+    if options.value_range is None:
+        low, high = float(tree.tiles.min()), float(tree.tiles.max())
+        if tree.leaves.size:
+            low, high = min(low, float(tree.leaves.min())), max(high, float(tree.leaves.max()))
+        low = low if look is Look.SLICE else 0.0
+        options = replace(options, value_range=(low, high) if high > low else (low, low + 1.0))
+    if look is Look.FOG and options.density is None:
+        cells = light.cells_of(grid, tree, options.shadow_cells or 64)
+        options = replace(options, density=light.thick_density(cells, tree))
+    if options.colormap is None and (look is not Look.FOG or grid.channels > 1):
+        options = replace(options, colormap="ocean")
+    return options
+
+
+def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
+    """Write [H, W, 3 or 4] uint8 as a PNG; the file appears only when it is complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(pixels).save(unfinished, format="PNG", optimize=True)
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the picture {target}: {error.strerror or error}; choose another path"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _pixels(light_seen: np.ndarray, opacity: np.ndarray, options: RenderOptions) -> np.ndarray:
+    """Premultiplied linear light [H, W, 3] and opacity [H, W] over the background: uint8."""
+    if options.background is None:
+        straight = light_seen / np.maximum(opacity, 1e-6)[..., None]
+        alpha = np.clip(opacity * 255, 0, 255).round().astype(np.uint8)
+        return np.concatenate([shade.to_srgb(straight), alpha[..., None]], axis=-1)
+    if isinstance(options.background, str):
+        return shade.over_backdrop(light_seen, opacity)
+    behind = shade.from_srgb(np.clip(np.array(options.background) * 255, 0, 255))
+    return shade.to_srgb(light_seen + behind * (1 - opacity[..., None]))
+
+
+def _ignore(_: float) -> None:
+    pass
