@@ -30,6 +30,8 @@ class Decode:
     bbox: Annotated[str | None, arg(metavar="X0,Y0,Z0,X1,Y1,Z1")] = None
     """Only the voxels of this box: its first and last voxel along each axis, in index space (write --bbox=-8,...
     where the first number is negative)."""
+    level: Annotated[int, arg(metavar="0-4")] = 0
+    """Coarser: 1 is half the resolution, 2 a quarter, up to 4."""
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda, cuda:1, ..."""
     overwrite: bool = False
@@ -54,7 +56,9 @@ def run(options: Decode) -> ExitCode:
     with ProgressBars() as bars:
         names = [grid.name for grid in compressed.grids]
         rows = find_grids(names, split_names(options.grids)) if options.grids is not None else range(len(names))
-        volumes = compressed.to_grids([names[row] for row in rows], bbox=bbox, device=options.device, on_event=bars)
+        volumes = compressed.to_grids(
+            [names[row] for row in rows], bbox=bbox, level=options.level, device=options.device, on_event=bars
+        )
         volumes = _only(volumes, names, rows)
     seconds = time.perf_counter() - start
     fc.write_volumes(output, volumes)
@@ -72,7 +76,7 @@ def run(options: Decode) -> ExitCode:
             {"input": str(options.input), "output": str(output), "bytes": size, "seconds": seconds, "grids": grids}
         )
     else:
-        say(f"wrote {output}: {len(grids)} grids in {seconds:.1f} s")
+        say(f"wrote {output}: {len(grids)} grid{'' if len(grids) == 1 else 's'} in {seconds:.1f} s")
     return ExitCode.OK
 
 

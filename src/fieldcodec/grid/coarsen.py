@@ -47,8 +47,7 @@ def coarsened(grid: SparseGrid, level: int) -> SparseGrid:
         UsageError: the level is not 0 to 4.
         UnsupportedGridError: the transform is no linear one.
     """
-    if not 0 <= level <= MAX_LEVEL:
-        raise UsageError(f"level {level} does not exist; use 0 (full resolution) to {MAX_LEVEL} (a sixteenth)")
+    check_level(level)
     if level and not grid.transform.is_linear:
         raise UnsupportedGridError(
             f"grid {grid.name!r} has a {grid.transform.map_type}, which has no coarser form; use full resolution"
@@ -56,6 +55,12 @@ def coarsened(grid: SparseGrid, level: int) -> SparseGrid:
     for _ in range(level):
         grid = _halved(grid)
     return grid
+
+
+def check_level(level: int) -> None:
+    """Raises UsageError where there is no such level."""
+    if not 0 <= level <= MAX_LEVEL:
+        raise UsageError(f"level {level} does not exist; use 0 (full resolution) to {MAX_LEVEL} (a sixteenth)")
 
 
 def coarse_transform(transform: GridTransform, level: int) -> GridTransform:

@@ -13,6 +13,7 @@ from fieldcodec.container.container import Container, Section, open_container, s
 from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridError
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.clip import Box, box_of
+from fieldcodec.grid.coarsen import check_level, coarsened
 from fieldcodec.grid.metadata import Metadata
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
@@ -51,23 +52,27 @@ class CompressedVolume:
         raise UnknownGridError(f"no grid named {name!r}; the file has {known}")
 
     def to_grids(
-        self, names: Sequence[str] | None = None, *, bbox: Sequence[Any] | None = None, device: str | None = None,
-        on_event: OnEvent = ignore_event,
+        self, names: Sequence[str] | None = None, *, bbox: Sequence[Any] | None = None, level: int = 0,
+        device: str | None = None, on_event: OnEvent = ignore_event,
     ) -> VolumeFile:  # fmt: skip
         """Decompresses all grids, or all of the given names, in file order.
 
         Args:
             bbox: x0, y0, z0, x1, y1, z1 (or two corners), the first and the last voxels along each axis of a box in
                 index space: only leaves that meet it are decoded, and what lies outside is cut off.
+            level: 1 for half the resolution, 2 for a quarter, up to 4; see `grid.coarsen`. The box is one of full
+                resolution.
 
         Raises:
             UnknownGridError: there is no grid of a name.
-            UsageError: the box is none.
-            UnsupportedGridError: a grid is carried byte for byte, so it cannot be cut.
+            UsageError: the box is none, or the level does not exist.
+            UnsupportedGridError: a grid is carried byte for byte, so it cannot be cut or made coarser, or its
+                transform is not linear.
             FormatError: sections are damaged.
         """
         for name in names or ():
             self._position(name)
+        check_level(level)
         chosen, box = choose_device(device), None if bbox is None else box_of(bbox)
         decoded: dict[int, SparseGrid | OpaqueGrid] = {}
         for position, grid in enumerate(self.grids):
@@ -76,7 +81,7 @@ class CompressedVolume:
                     decoded[position] = self._decode(position, decoded, chosen, on_event, box)
                 except MemoryError as error:
                     raise _too_large(grid) from error
-        return VolumeFile(tuple(decoded.values()), self.metadata)
+        return VolumeFile(tuple(_at_level(grid, level) for grid in decoded.values()), self.metadata)
 
     def _decode(
         self, position: int, decoded: dict[int, SparseGrid | OpaqueGrid], device: torch.device, on_event: OnEvent,
@@ -201,6 +206,16 @@ class CompressedVolume:
         for number, grid in enumerate(self.grids):
             sections += [Section(GRID_SECTIONS[name], data, number) for name, data in grid.sections.items()]
         return Container(sections)
+
+
+def _at_level(grid: SparseGrid | OpaqueGrid, level: int) -> SparseGrid | OpaqueGrid:
+    if level == 0:
+        return grid
+    if isinstance(grid, OpaqueGrid):
+        raise UnsupportedGridError(
+            f"grid {grid.name!r} is carried byte for byte, so it has no coarser form; name the other grids"
+        )
+    return coarsened(grid, level)
 
 
 def open_volume(path: str | os.PathLike[str]) -> CompressedVolume:

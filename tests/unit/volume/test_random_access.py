@@ -16,7 +16,8 @@ from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridErro
 from fieldcodec.field import Field
 from fieldcodec.fit.refinement import RefinementOptions
 from fieldcodec.grid.build import grid_of_dense
-from fieldcodec.grid.procedural import level_set_of_function
+from fieldcodec.grid.coarsen import coarsened
+from fieldcodec.grid.procedural import level_set_of_function, smoke_fog
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.volume import lattice_encode, lattice_refinement, lattice_search, random_access
 from fieldcodec.volume.compressed import CompressedVolume, open_volume
@@ -241,3 +242,22 @@ def test_a_file_is_read_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.M
     assert SectionId.VOXEL_RESIDUALS not in read
     access.sample(access.topology.leaf_origins[:1] + 2, space="index")
     assert SectionId.VOXEL_RESIDUALS in read
+
+
+def test_levels_are_those_of_the_decoded_grid() -> None:
+    volume = fc.encode_volume(smoke_fog(24), fc.VolumeSettings(), device="cpu")
+    whole, half = volume.to_grids()[0], volume.to_grids(level=1)[0]
+    expected = coarsened(whole, 1)
+    assert half.topology.equals(expected.topology)
+    assert np.array_equal(half.leaf_values, expected.leaf_values)
+    for level in (-1, 5):
+        with pytest.raises(UsageError, match="does not exist"):
+            volume.to_grids(level=level)
+
+
+def test_the_command_decodes_a_level(tmp_path: Path) -> None:
+    path = tmp_path / "smoke.fcodec"
+    fc.encode_volume(smoke_fog(24), fc.VolumeSettings(), device="cpu").save(path)
+    assert main(["decode", str(path), "-o", str(tmp_path / "half.vdb"), "--level", "1"]) == 0
+    half = fc.read_volumes(tmp_path / "half.vdb")[0]
+    assert half.transform.voxel_size.tolist() == [2.0, 2.0, 2.0]
