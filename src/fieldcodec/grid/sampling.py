@@ -11,12 +11,12 @@ are sampled at the same points; a staggered grid is treated as if it were not.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from fieldcodec.errors import UsageError
-from fieldcodec.grid import sampling_kernels as kernels
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.grid.value_type import ValueType
@@ -63,7 +63,7 @@ class Tree:
         places = np.concatenate([np.arange(uppers), -1 - first_root - np.arange(tiles)])
         roots = np.column_stack([origins, places])[np.lexsort(origins.T[::-1])].reshape(-1)
         upper, lower = _words_and_ranks(topology.upper_child), _words_and_ranks(topology.lower_child)
-        at_upper = kernels.HEADER + len(roots)
+        at_upper = _kernels().HEADER + len(roots)
         header = [uppers + tiles, at_upper, at_upper + len(upper), first_upper, first_root, first_root + tiles]
         nodes = np.concatenate([np.array(header, np.int64), roots, upper, lower])
         return Tree(nodes, np.ascontiguousarray(topology.leaf_active), np.append(topology.tile_states(), False))
@@ -71,13 +71,13 @@ class Tree:
     def active(self, points: np.ndarray, taps: int) -> np.ndarray:
         """[n] bool: whether a voxel that the interpolation looks at is active."""
         out = np.empty(len(points), bool)
-        kernels.active(self.nodes, self.leaf_active, self.tile_active, points, taps, out)
+        _kernels().active(self.nodes, self.leaf_active, self.tile_active, points, taps, out)
         return out
 
     def touched(self, points: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of all leaves that the interpolation looks at, rising; and [n] a leaf of each point, or -1."""
         home, touched = np.empty(len(points), np.int64), np.zeros(len(self.leaf_active), bool)
-        kernels.touch(self.nodes, points, taps, home, touched)
+        _kernels().touch(self.nodes, points, taps, home, touched)
         return np.flatnonzero(touched), home
 
 
@@ -107,15 +107,15 @@ class Values:
         out = np.empty((len(points), self.tiles.shape[1]), self.tiles.dtype)
         if taps == 1:  # whatever the type, these are bits to be copied
             leaves, tiles, bits = (array.view(f"u{out.dtype.itemsize}") for array in (self.leaves, self.tiles, out))
-            kernels.nearest(tree.nodes, leaves, self.slots, tiles, points, bits)
+            _kernels().nearest(tree.nodes, leaves, self.slots, tiles, points, bits)
         else:
-            kernels.interpolate(tree.nodes, self.leaves, self.slots, self.tiles, points, taps, out)
+            _kernels().interpolate(tree.nodes, self.leaves, self.slots, self.tiles, points, taps, out)
         return out
 
     def cubic_gradient(self, tree: Tree, points: np.ndarray) -> np.ndarray:
         """[n, C, 3] float64 derivatives of tricubic interpolation along the axes of index space."""
         out = np.empty((len(points), self.tiles.shape[1], 3))
-        kernels.cubic_gradient(tree.nodes, self.leaves, self.slots, self.tiles, points, out)
+        _kernels().cubic_gradient(tree.nodes, self.leaves, self.slots, self.tiles, points, out)
         return out
 
 
@@ -170,3 +170,8 @@ def _words_and_ranks(child: np.ndarray) -> np.ndarray:
     words = np.ascontiguousarray(child).view("<i8").astype(np.int64).reshape(-1)
     counts = np.bitwise_count(words.view(np.uint64)).astype(np.int64)
     return np.column_stack([words, np.cumsum(counts) - counts]).reshape(-1)
+
+
+def _kernels() -> Any:
+    """Loaded where something is sampled: numba takes half a second, for which no reader of a file should wait."""
+    return import_module("fieldcodec.grid.sampling_kernels")
