@@ -19,32 +19,31 @@ def bend(coefficients, neighbours, bends, out):  # type: ignore[no-untyped-def] 
                 out[i, axis] = bends[i, axis] * (coefficients[low] - 2 * coefficients[i] + coefficients[high])
 
 
+@njit(cache=True, nogil=True)
+def _gathered(values, neighbours, i, own):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """`own` times the values [n, 3] of node i, and once those of the nodes before and after it along each axis."""
+    here = np.float32(0)
+    for axis in range(3):
+        here += own * values[i, axis]
+        for side in range(2):
+            near = neighbours[i, axis, side]
+            if near >= 0:
+                here += values[near, axis]
+    return here
+
+
 @njit(cache=True, nogil=True, parallel=True)
 def unbend(bent, neighbours, scale, total):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """total[n] += scale * the adjoint of second differences, of `bent` [n, 3]."""
     for i in prange(total.size):
-        here = np.float32(0)
-        for axis in range(3):
-            here -= 2 * bent[i, axis]
-            for side in range(2):
-                near = neighbours[i, axis, side]
-                if near >= 0:
-                    here += bent[near, axis]
-        total[i] += scale * here
+        total[i] += scale * _gathered(bent, neighbours, i, -2)
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def add_bend_diagonal(bends, neighbours, scale, diagonal):  # type: ignore[no-untyped-def]  # pragma: no cover
     """diagonal[n] += scale * the diagonal of the second differences' normal matrix."""
     for i in prange(diagonal.size):
-        here = np.float32(0)
-        for axis in range(3):
-            here += 4 * bends[i, axis]
-            for side in range(2):
-                near = neighbours[i, axis, side]
-                if near >= 0:
-                    here += bends[near, axis]
-        diagonal[i] += scale * here
+        diagonal[i] += scale * _gathered(bends, neighbours, i, 4)
 
 
 @njit(cache=True, nogil=True, parallel=True)
