@@ -1,8 +1,8 @@
 """`fieldcodec decode`: the volume back from a compressed file."""
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from fieldcodec.cli.inputs import find_grids, require_file, split_names
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.errors import ExitCode, UsageError
-from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.grid.sparse_grid import SparseGrid
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,8 @@ def run(options: Decode) -> ExitCode:
     compressed = fc.open(options.input)
     with ProgressBars() as bars:
         names = [grid.name for grid in compressed.grids]
-        rows = find_grids(names, split_names(options.grids)) if options.grids is not None else range(len(names))
-        volumes = compressed.to_grids(
-            [names[row] for row in rows], bbox=bbox, level=options.level, device=options.device, on_event=bars
-        )
-        volumes = _only(volumes, names, rows)
+        rows = find_grids(names, split_names(options.grids)) if options.grids is not None else None
+        volumes = compressed.to_grids(rows, bbox=bbox, level=options.level, device=options.device, on_event=bars)
     seconds = time.perf_counter() - start
     fc.write_volumes(output, volumes)
     grids = [
@@ -86,9 +83,3 @@ def _box(text: str) -> list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--bbox is {text!r}; needed are six whole numbers x0,y0,z0,x1,y1,z1") from error
-
-
-def _only(volumes: VolumeFile, names: Sequence[str], rows: Collection[int]) -> VolumeFile:
-    """Without grids that were decoded only because they have the name of one that was asked for."""
-    decoded = [row for row, name in enumerate(names) if name in {names[wanted] for wanted in rows}]
-    return replace(volumes, grids=tuple(grid for row, grid in zip(decoded, volumes, strict=True) if row in rows))

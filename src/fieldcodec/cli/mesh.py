@@ -81,10 +81,7 @@ def _read_grid(options: Mesh, bars: ProgressBars) -> SparseGrid:
     require_file(options.input)
     if kind_of(options.input) == "compressed":
         compressed = fc.open(options.input)
-        row = _row(options, compressed.grids)
-        name = compressed[row].name
-        earlier = [grid.name for grid in compressed.grids[:row]].count(name)
-        grid = compressed.to_grids([name], device=options.device, on_event=bars)[earlier]
+        grid = compressed.to_grids([_row(options, compressed.grids)], device=options.device, on_event=bars)[0]
     else:
         volumes = read_input(options.input, options.conversion, bars.share)
         grid = volumes[_row(options, volumes.grids)]

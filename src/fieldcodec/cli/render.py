@@ -165,12 +165,11 @@ def _read(path: Path, options: Render, bars: ProgressBars) -> SparseGrid:
     if kind_of(path) == "compressed":
         compressed = fc.open(path)
         names = [grid.name for grid in compressed.grids]
-        rows = find_grids(names, [options.grid]) if options.grid is not None else range(len(names))
-        volumes = compressed.to_grids([names[row] for row in rows], device=options.device, on_event=bars)
+        rows = None if options.grid is None else find_grids(names, [options.grid])
+        volumes = compressed.to_grids(rows, device=options.device, on_event=bars)
         if options.grid is None or not options.grid.startswith("#"):
             return drawn_grid(volumes)
-        same = [row for row, name in enumerate(names) if name == names[rows[0]]]
-        return _drawable(volumes, same.index(rows[0]))
+        return _drawable(volumes, 0)
     volumes = read_input(path, options.conversion, bars.share)
     if options.grid is None:
         return drawn_grid(volumes)

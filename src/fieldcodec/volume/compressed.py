@@ -41,21 +41,26 @@ class CompressedVolume:
     def __getitem__(self, key: int | str) -> CompressedGrid:
         """A grid by position or by name (the first one of that name)."""
         if isinstance(key, str):
-            return self.grids[self._position(key)]
+            return self.grids[self._positions(key)[0]]
         return self.grids[key]
 
-    def _position(self, name: str) -> int:
-        for position, grid in enumerate(self.grids):
-            if grid.name == name:
-                return position
-        known = ", ".join(repr(grid.name) for grid in self.grids) or "none"
-        raise UnknownGridError(f"no grid named {name!r}; the file has {known}")
+    def _positions(self, key: int | str) -> list[int]:
+        """Of the grid at a position (from the end where it is negative), or of all grids of a name."""
+        if isinstance(key, int):
+            if not -len(self.grids) <= key < len(self.grids):
+                raise UnknownGridError(f"no grid number {key}; the file has {len(self.grids)} grids")
+            return [key % len(self.grids)]
+        found = [position for position, grid in enumerate(self.grids) if grid.name == key]
+        if not found:
+            known = ", ".join(repr(grid.name) for grid in self.grids) or "none"
+            raise UnknownGridError(f"no grid named {key!r}; the file has {known}")
+        return found
 
     def to_grids(
-        self, names: Sequence[str] | None = None, *, bbox: Sequence[Any] | None = None, level: int = 0,
+        self, names: Sequence[int | str] | None = None, *, bbox: Sequence[Any] | None = None, level: int = 0,
         device: str | None = None, on_event: OnEvent = ignore_event,
     ) -> VolumeFile:  # fmt: skip
-        """Decompresses all grids, or all of the given names, in file order.
+        """Decompresses all grids, or those at the given positions and all of the given names, in file order.
 
         Args:
             bbox: x0, y0, z0, x1, y1, z1 (or two corners), the first and the last voxels along each axis of a box in
@@ -64,23 +69,22 @@ class CompressedVolume:
                 resolution.
 
         Raises:
-            UnknownGridError: there is no grid of a name.
+            UnknownGridError: there is no grid of a name, or at a position.
             UsageError: the box is none, or the level does not exist.
             UnsupportedGridError: a grid is carried byte for byte, so it cannot be cut or made coarser, or its
                 transform is not linear.
             FormatError: sections are damaged.
         """
-        for name in names or ():
-            self._position(name)
+        keys = range(len(self.grids)) if names is None else names
+        wanted = sorted({position for key in keys for position in self._positions(key)})
         check_level(level)
         chosen, box = choose_device(device), None if bbox is None else box_of(bbox)
         decoded: dict[int, SparseGrid | OpaqueGrid] = {}
-        for position, grid in enumerate(self.grids):
-            if names is None or grid.name in names:
-                try:
-                    decoded[position] = self._decode(position, decoded, chosen, on_event, box)
-                except MemoryError as error:
-                    raise _too_large(grid) from error
+        for position in wanted:
+            try:
+                decoded[position] = self._decode(position, decoded, chosen, on_event, box)
+            except MemoryError as error:
+                raise _too_large(self.grids[position]) from error
         return VolumeFile(tuple(_at_level(grid, level) for grid in decoded.values()), self.metadata)
 
     def _decode(
@@ -119,10 +123,7 @@ class CompressedVolume:
             UnsupportedGridError: it is carried byte for byte, so it has no voxels.
             FormatError: sections are damaged.
         """
-        position = self._position(grid) if isinstance(grid, str) else grid
-        if not -len(self.grids) <= position < len(self.grids):
-            raise UnknownGridError(f"no grid number {position}; the file has {len(self.grids)} grids")
-        position %= len(self.grids)
+        position = self._positions(grid)[0]
         own = self._with_own_tree(position)
         try:
             return GridAccess(own, choose_device(device), cache_bytes)
@@ -149,7 +150,7 @@ class CompressedVolume:
         return self._kept_access(0).bounds
 
     def _kept_access(self, grid: int | str) -> GridAccess:
-        key = self._position(grid) if isinstance(grid, str) else grid
+        key = self._positions(grid)[0]
         if key not in self._accesses:
             self._accesses[key] = self.access(key)
         return self._accesses[key]

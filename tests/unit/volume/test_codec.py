@@ -277,3 +277,17 @@ def test_wrong_fingerprint_is_noticed() -> None:
     grid.meta["topology_hash"] = "0" * 32
     with pytest.raises(FormatError, match="fingerprint"):
         compressed.to_grids()
+
+
+def test_grids_of_one_name_are_told_apart_by_their_positions() -> None:
+    first = dense("int32")
+    second = replace(first, leaf_values=first.leaf_values + 1)
+    lossless = fc.VolumeSettings(quality=fc.Quality(lossless=True))
+    opened = CompressedVolume.from_bytes(fc.encode_volume(VolumeFile((first, second)), lossless).to_bytes())
+    assert len(opened.to_grids([first.name])) == 2
+    for key in (1, -1):
+        (only,) = opened.to_grids([key])
+        assert only.leaf_values.tobytes() == second.leaf_values.tobytes()
+    assert len(opened.to_grids([1, first.name])) == 2
+    with pytest.raises(UnknownGridError, match="no grid number 2"):
+        opened.to_grids([2])
