@@ -1,15 +1,14 @@
 """Original, decoded and error side by side in one picture."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from fieldcodec.errors import InputError, UsageError
+from fieldcodec.errors import UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.render import colormaps, shade
-from fieldcodec.render.figure import Panel, Scale, compose
+from fieldcodec.render.figure import Panel, Scale, compose, save_image
 from fieldcodec.render.fog import absorption, render_fog
 from fieldcodec.render.projection import Projection, mean_projection, pixel_voxels, slice_projection
 from fieldcodec.render.surface import SurfaceField
@@ -89,17 +88,7 @@ def save_comparison(
     image = comparison_image(
         original, decoded, size=size, axis=axis, slice_index=slice_index, caption=caption, title=title
     )
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        image.save(unfinished, format="PNG", optimize=True)
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise InputError(
-            f"cannot write the picture {target}: {error.strerror or error}; choose another path"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    save_image(path, image)
 
 
 def _has_surface(grid: SparseGrid) -> bool:

@@ -1,11 +1,14 @@
 """Panels, titles and colour bars: the page around the pictures."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fieldcodec.errors import InputError
 from fieldcodec.render import colormaps
 
 _PAGE, _INK, _FAINT, _LINE = (250, 250, 249), (28, 30, 34), (104, 108, 116), (206, 208, 212)
@@ -128,3 +131,22 @@ def _wrapped(text: str, font: _Font, width: int) -> list[str]:
             line = longer
         lines.append(_fitted(line, font, width))
     return lines
+
+
+def save_image(path: str | os.PathLike[str], image: Image.Image) -> None:
+    """Write a picture as a PNG; the file appears only when it is complete.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    target = Path(path)
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        image.save(unfinished, format="PNG", optimize=True)
+        os.replace(unfinished, target)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the picture {target}: {error.strerror or error}; choose another path"
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -5,16 +5,16 @@ grid -> RayTree (what rays meet) + Camera (where they go) -> light and opacity o
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from fieldcodec.errors import InputError, UnsupportedGridError
+from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.render import light, shade
 from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
+from fieldcodec.render.figure import save_image
 from fieldcodec.render.options import Look, RenderOptions
 from fieldcodec.render.painters import PAINTERS, OnProgress
 from fieldcodec.render.ray_tree import Meaning, outline, ray_tree
@@ -141,17 +141,7 @@ def save_png(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    target = Path(path)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        Image.fromarray(pixels).save(unfinished, format="PNG", optimize=True)
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise InputError(
-            f"cannot write the picture {target}: {error.strerror or error}; choose another path"
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    save_image(path, Image.fromarray(pixels))
 
 
 def _pixels(light_seen: np.ndarray, opacity: np.ndarray, options: RenderOptions) -> np.ndarray:
