@@ -7,6 +7,7 @@ LatticeProblem --> fit, level by level, each to what the coarser ones left --> r
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -88,6 +89,7 @@ class LatticeFitter:
     networks: dict[Candidate, Refinement] = field(default_factory=dict)
     _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
     _first: dict[tuple[int, int], tuple[float, list[LatticeFit]]] = field(default_factory=dict)
+    _coded: WeakKeyDictionary[Attempt, tuple[LatticeSpec, dict[str, bytes]]] = field(default_factory=WeakKeyDictionary)
 
     @cached_property
     def _make_equations(self) -> MakeEquations:
@@ -121,7 +123,7 @@ class LatticeFitter:
         if candidate.refined:
             fitted = fit_network(problem, spec, unsigned, self.share, self.networks.get(candidate))
             self.networks[candidate], network = fitted, fitted.to_bytes()
-            unsigned = refined(fitted, spec, unsigned, masks.pack(problem.active), problem.origins)
+            unsigned = refined(fitted, spec, unsigned, problem.packed, problem.origins)
         decoded = signed(unsigned, problem.inside) if candidate.signs else unsigned
         return Attempt(candidate, step, spec, tuple(integers), fixed, unsigned, decoded, coded, network)
 
@@ -147,20 +149,28 @@ class LatticeFitter:
         problem = self.problem
         name, numbers = problem.exact_numbers
         spec = replace(attempt.spec, residual=1, exact=name)
-        packed, writer = masks.pack(problem.active), ByteWriter()
+        writer = ByteWriter()
         for channel, fixed in enumerate(attempt.fixed):
             predictions = exact_integers(spec, channel, fixed)
-            writer.blob(encode_residuals(numbers[channel], predictions, packed, problem.origins, 1)[0])
+            writer.blob(encode_residuals(numbers[channel], predictions, problem.packed, problem.origins, 1)[0])
         return replace(attempt, spec=spec, decoded=numbers, residuals=writer.getvalue())
+
+    @cached_property
+    def _plain_masks(self) -> bytes:
+        return encode_leaf_masks(self.problem.packed, self.problem.origins)
 
     def coded(self, attempt: Attempt) -> tuple[LatticeSpec, dict[str, bytes]]:
         """The sections of an attempt, the leaf masks among them; the specification says how those are coded."""
+        if attempt not in self._coded:  # for a size the bytes were asked for before
+            self._coded[attempt] = self._code(attempt)
+        return self._coded[attempt]
+
+    def _code(self, attempt: Attempt) -> tuple[LatticeSpec, dict[str, bytes]]:
         problem = self.problem
-        packed = masks.pack(problem.active)
         lattices = [self.lattice(stride, degree) for stride, degree, _ in attempt.candidate.levels]
         margins = attempt.spec.margins(attempt.fixed, problem.background)
-        guided = encode_masks_given_values(packed, problem.origins, margins)
-        plain = guided if problem.surface else encode_leaf_masks(packed, problem.origins)
+        guided = encode_masks_given_values(problem.packed, problem.origins, margins)
+        plain = guided if problem.surface else self._plain_masks
         spec = replace(attempt.spec, guided=len(guided) < len(plain) or problem.surface)
         return spec, {
             "lattice coefficients": encode_integers(lattices, attempt.integers) if lattices else b"",
@@ -179,7 +189,7 @@ class LatticeFitter:
 
     def _spec(self, candidate: Candidate, step: float) -> LatticeSpec:
         problem = self.problem
-        reach = 4 * max(1.0, float(np.abs(problem.targets).max()))
+        reach = 4 * max(1.0, problem.largest_target)
         finest = reach / MAX_COEFFICIENT  # below, coefficients could not be stored
         steps = [max(step * ratio, finest) for _, _, ratio in candidate.levels] + [step] * candidate.residual
         unit = max(min(steps or [step]) / STEP_UNITS, reach / MAX_FIXED)
@@ -232,13 +242,12 @@ class LatticeFitter:
 
     def _residuals(self, spec: LatticeSpec, fixed: np.ndarray, economy: int) -> tuple[np.ndarray, bytes]:
         problem = self.problem
-        packed = masks.pack(problem.active)
         writer, decoded = ByteWriter(), []
         for channel, of_channel in enumerate(fixed):
             unit = spec.unit[channel] / problem.scale[channel]
             targets = np.rint(problem.targets[channel] / unit).astype(np.int32)
             coded, result = encode_residuals(
-                targets, of_channel, packed, problem.origins, spec.residual, economy=economy, coarse=_COARSE
+                targets, of_channel, problem.packed, problem.origins, spec.residual, economy=economy, coarse=_COARSE
             )
             writer.blob(coded)
             decoded.append(result)

@@ -55,6 +55,16 @@ class LatticeProblem:
     def channels(self) -> int:
         return len(self.targets)
 
+    @cached_property
+    def packed(self) -> np.ndarray:
+        """[N, 64] uint8: `active`, packed."""
+        return masks.pack(self.active)
+
+    @cached_property
+    def largest_target(self) -> float:
+        """The largest magnitude of a target."""
+        return float(np.abs(self.targets).max())
+
     @property
     def inside(self) -> np.ndarray:
         """[N, 512] bool: values below zero."""

@@ -3,7 +3,6 @@
 import numpy as np
 
 from fieldcodec.fit.refinement import RefinementOptions, fit_refinement
-from fieldcodec.grid import masks
 from fieldcodec.lattice.refinement import Neighbourhoods, Refinement, Sight
 from fieldcodec.volume.lattice_problem import LatticeProblem
 from fieldcodec.volume.lattice_spec import LatticeSpec
@@ -27,7 +26,7 @@ def fit_network(
     """
     rng = np.random.default_rng(_SEED)
     order = rng.permutation(len(problem.origins))
-    packed = masks.pack(problem.active)
+    packed = problem.packed
     enough = np.cumsum(np.bitwise_count(packed[order]).sum(axis=1, dtype=np.int64)) * problem.channels
     leaves = np.sort(order[: 1 + int(np.searchsorted(enough, _VOXELS))])
     sight = _sight(numbers[:, leaves[:: 1 + len(leaves) // _FEW_LEAVES]]) if start is None else start.sight
