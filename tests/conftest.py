@@ -1,6 +1,7 @@
 """What all tests share: markers, real data and the judge from the environment, small volumes."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
 
 
+def _named_by(variable: str, what: str) -> Path:
+    """What an environment variable names; the test is skipped where it names nothing."""
+    path = os.environ.get(variable)
+    if not path:
+        pytest.skip(f"{variable} does not name {what}")
+    return Path(path)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real volumes named by FIELDCODEC_DATA."""
-    folder = os.environ.get("FIELDCODEC_DATA")
-    if not folder:
-        pytest.skip("FIELDCODEC_DATA does not name a folder of real volumes")
-    return Path(folder)
+    return _named_by("FIELDCODEC_DATA", "a folder of real volumes")
 
 
 @pytest.fixture(scope="session")
 def vdb_judge() -> Path:
     """The program that compares .vdb files with a real OpenVDB, named by FIELDCODEC_VDB_JUDGE."""
-    program = os.environ.get("FIELDCODEC_VDB_JUDGE")
-    if not program:
-        pytest.skip("FIELDCODEC_VDB_JUDGE does not name a program with an independent OpenVDB")
-    return Path(program)
+    return _named_by("FIELDCODEC_VDB_JUDGE", "a program with an independent OpenVDB")
+
+
+@pytest.fixture(scope="session")
+def samplers() -> Path:
+    """The program built from benchmarks/nanovdb_samplers.cc, named by FIELDCODEC_SAMPLERS."""
+    return _named_by("FIELDCODEC_SAMPLERS", "a program with OpenVDB's and NanoVDB's samplers")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of the conformance data, `.vdb` and `.nvdb`, by their names."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for archive in ("vdb_conformance.tar.xz", "nanovdb_conformance.tar.xz"):
+        with tarfile.open(Path(__file__).parent / "conformance" / "data" / archive) as files:
+            files.extractall(folder, filter="data")
+    return {path.name: path for path in folder.rglob("*.*vdb")}
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 FIELDCODEC_SAMPLERS names the program built from benchmarks/nanovdb_samplers.cc (see benchmarks/README.md).
 """
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,6 @@ from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.io.vdb import write_vdb
 
 COUNT = 20_000
-
-
-@pytest.fixture(scope="module")
-def samplers() -> Path:
-    program = os.environ.get("FIELDCODEC_SAMPLERS")
-    if not program:
-        pytest.skip("FIELDCODEC_SAMPLERS does not name a program with OpenVDB's and NanoVDB's samplers")
-    return Path(program)
 
 
 def with_tiles(grid: SparseGrid) -> SparseGrid:

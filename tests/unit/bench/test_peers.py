@@ -1,7 +1,6 @@
 """The codecs that fieldcodec is compared with: they must be given their best, and counted right."""
 
 import struct
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +16,7 @@ from fieldcodec.io.nanovdb import read_nanovdb
 from fieldcodec.io.vdb import read_vdb
 from fieldcodec.testing import samples
 
-_DATA = Path(__file__).parents[2] / "conformance" / "data"
 _VALUES = ("leaf_values", "lower_tile_values", "upper_tile_values", "root_tile_values", "background")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("corpus")
-    for archive in ("vdb_conformance.tar.xz", "nanovdb_conformance.tar.xz"):
-        with tarfile.open(_DATA / archive) as files:
-            files.extractall(folder, filter="data")
-    return {path.name: path for path in folder.rglob("*.*vdb")}
 
 
 def _first(grid: object) -> SparseGrid:

@@ -6,7 +6,6 @@ zip and Blosc; the quantised ones beside the `.vdb` file that the tool made of t
 """
 
 import struct
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +16,12 @@ from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.io.nanovdb import read_nanovdb
 from fieldcodec.io.vdb import read_vdb
 
-_DATA = Path(__file__).parents[2] / "conformance" / "data"
 _CONVERTED = {
     "weird_float": "weird_float_blosc", "weird_float_zip": "weird_float_blosc",
     "weird_float_blosc": "weird_float_blosc",
     "weird_double": "weird_double_blosc", "weird_int32": "weird_int32_blosc", "weird_int64": "weird_int64_blosc",
     "weird_vec": "weird_vec_blosc", "weird_bool": "weird_bool_blosc", "mask": "mask_blosc", "multi": "multi_blosc",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("corpus")
-    for archive in ("vdb_conformance.tar.xz", "nanovdb_conformance.tar.xz"):
-        with tarfile.open(_DATA / archive) as files:
-            files.extractall(folder, filter="data")
-    return {path.name: path for path in folder.rglob("*.*vdb")}
 
 
 def _assert_same(mine: VolumeFile, other: VolumeFile) -> None:
