@@ -132,8 +132,6 @@ def _print_table(console: Console, title: str, columns: Sequence[Column], grids:
 
 def _print_choices(console: Console, grids: Sequence[Any]) -> None:
     """Lattices tried on a sample of leaves; the first was taken."""
-    if not any(grid.choices for grid in grids):
-        return
     table = _new_table("Tried on a sample")
     table.add_column("lattices")
     for heading in ("step", "bytes", "RMSE"):
@@ -142,14 +140,11 @@ def _print_choices(console: Console, grids: Sequence[Any]) -> None:
         for position, choice in enumerate(grid.choices):
             cells = [f"{choice['step']:.4g}", f"{choice['sample_bytes']:,}", f"{choice['rmse']:.4g}"]
             table.add_row(escape(label(grid)) if not position else "", escape(str(choice["lattices"])), *cells)
-    console.print()
-    console.print(table, width=min(console.width, _WIDTH))
+    _print_filled(console, table)
 
 
 def _print_trials(console: Console, grids: Sequence[Any]) -> None:
     """Methods tried on the whole grid; the first was taken."""
-    if not any(grid.trials for grid in grids):
-        return
     table = _new_table("Methods tried")
     table.add_column("method")
     for heading in ("bytes", "RMSE", "seconds"):
@@ -161,8 +156,7 @@ def _print_trials(console: Console, grids: Sequence[Any]) -> None:
             tried = trial["bytes"] is not None
             cells = [f"{trial['bytes']:,}", f"{trial['rmse']:.4g}", f"{trial['seconds']:.1f}"] if tried else ["-"] * 3
             table.add_row(escape(label(grid)) if not position else "", escape(name), *cells, escape(trial["verdict"]))
-    console.print()
-    console.print(table, width=min(console.width, _WIDTH))
+    _print_filled(console, table)
 
 
 def _new_table(title: str) -> Table:
@@ -173,9 +167,14 @@ def _new_table(title: str) -> Table:
     return table
 
 
+def _print_filled(console: Console, table: Table) -> None:
+    """Nothing where it has no rows."""
+    if table.rows:
+        console.print()
+        console.print(table, width=min(console.width, _WIDTH))
+
+
 def _print_sections(console: Console, grids: Sequence[Any]) -> None:
-    if not any(grid.sections for grid in grids):
-        return
     table = _new_table("Sections")
     table.add_column("section")
     table.add_column("bytes", justify="right")
@@ -185,5 +184,4 @@ def _print_sections(console: Console, grids: Sequence[Any]) -> None:
         for position, (name, length) in enumerate(grid.sections.items()):
             share = f"{length / total * 100:.1f}%" if total else "-"
             table.add_row(escape(label(grid)) if not position else "", escape(name), f"{length:,}", share)
-    console.print()
-    console.print(table, width=min(console.width, _WIDTH))
+    _print_filled(console, table)
