@@ -1,7 +1,8 @@
-// Times the samplers of OpenVDB and NanoVDB on points: nanovdb_samplers FILE.vdb POINTS THREADS [OUT]
+// Times the samplers of OpenVDB and NanoVDB on points: nanovdb_samplers FILE.vdb POINTS THREADS [OUT [RUNS]]
 //
 // FILE.vdb holds a float grid first, POINTS n triples of doubles in index space. Prints one line for each sampler: its
-// name and the best of five runs in milliseconds. OUT receives the values, n floats of each sampler.
+// name and the best of RUNS (five unless given) in milliseconds. OUT receives the values, n floats of each sampler; it
+// may be empty.
 
 #include <nanovdb/util/OpenToNanoVDB.h>
 #include <nanovdb/util/SampleFromVoxels.h>
@@ -22,6 +23,7 @@ namespace {
 std::vector<double> points;
 std::vector<float> values;
 int num_threads = 1;
+int num_runs = 5;
 std::ofstream out;
 
 template<typename MakeSampler>
@@ -29,7 +31,7 @@ void measure(const char* name, MakeSampler make)
 {
     const size_t count = values.size();
     double best = 1e300;
-    for (int run = 0; run < 5; ++run) {
+    for (int run = 0; run < num_runs; ++run) {
         const auto start = std::chrono::steady_clock::now();
         std::vector<std::thread> threads;
         for (int t = 0; t < num_threads; ++t) {
@@ -83,7 +85,8 @@ int main(int argc, char** argv)
     std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(points.data()));
     values.resize(points.size() / 3);
     num_threads = std::atoi(argv[3]);
-    if (argc > 4) out.open(argv[4], std::ios::binary);
+    if (argc > 5) num_runs = std::atoi(argv[5]);
+    if (argc > 4 && argv[4][0]) out.open(argv[4], std::ios::binary);
     else out.setstate(std::ios::failbit);
     const auto handle = nanovdb::openToNanoVDB(*grid);
     measure_nano<0>("nanovdb-nearest", *handle.grid<float>());

@@ -46,18 +46,23 @@ if TYPE_CHECKING:
     from fieldcodec.volume.compressed import open_volume as open
     from fieldcodec.volume.quality import Quality
     from fieldcodec.volume.random_access import GridAccess
+    from fieldcodec.volume.sequence.compressed import CompressedSequence, open_sequence
+    from fieldcodec.volume.sequence.encode import encode_sequence
+    from fieldcodec.volume.sequence.settings import SequenceSettings
     from fieldcodec.volume.settings import VolumeSettings
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Camera": ("fieldcodec.render.camera", "Camera"),
+    "CompressedSequence": ("fieldcodec.volume.sequence.compressed", "CompressedSequence"),
     "CompressedVolume": ("fieldcodec.volume.compressed", "CompressedVolume"),
     "Field": ("fieldcodec.field", "Field"),
     "FitEvent": ("fieldcodec.fit.phases", "FitEvent"),
     "GridAccess": ("fieldcodec.volume.random_access", "GridAccess"),
     "GridTransform": ("fieldcodec.grid.transform", "GridTransform"),
     "OpaqueGrid": ("fieldcodec.grid.sparse_grid", "OpaqueGrid"),
+    "SequenceSettings": ("fieldcodec.volume.sequence.settings", "SequenceSettings"),
     "SparseGrid": ("fieldcodec.grid.sparse_grid", "SparseGrid"),
     "Topology": ("fieldcodec.grid.topology", "Topology"),
     "VolumeFile": ("fieldcodec.grid.sparse_grid", "VolumeFile"),
@@ -65,8 +70,10 @@ _PUBLIC = {
     "RenderOptions": ("fieldcodec.render.options", "RenderOptions"),
     "VolumeSettings": ("fieldcodec.volume.settings", "VolumeSettings"),
     "compare_grids": ("fieldcodec.metrics.quality", "compare_grids"),
+    "encode_sequence": ("fieldcodec.volume.sequence.encode", "encode_sequence"),
     "encode_volume": ("fieldcodec.volume.codec", "encode_volume"),
     "open": ("fieldcodec.volume.compressed", "open_volume"),
+    "open_sequence": ("fieldcodec.volume.sequence.compressed", "open_sequence"),
     "read_volume": ("fieldcodec.io.volumes", "read_volume"),
     "read_volumes": ("fieldcodec.io.volumes", "read_volumes"),
     "render": ("fieldcodec.render.picture", "render"),
@@ -74,6 +81,7 @@ _PUBLIC = {
 }
 __all__ = [
     "Camera",
+    "CompressedSequence",
     "CompressedVolume",
     "Field",
     "FitEvent",
@@ -82,13 +90,16 @@ __all__ = [
     "OpaqueGrid",
     "Quality",
     "RenderOptions",
+    "SequenceSettings",
     "SparseGrid",
     "Topology",
     "VolumeFile",
     "VolumeSettings",
     "compare_grids",
+    "encode_sequence",
     "encode_volume",
     "open",
+    "open_sequence",
     "read_volume",
     "read_volumes",
     "render",

@@ -39,6 +39,13 @@ class UnknownGridError(UsageError, KeyError):
         return str(self.args[0])
 
 
+class UnknownFrameError(UsageError, KeyError):
+    """A frame was asked for by a number that the sequence does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class OutputExistsError(UsageError, FileExistsError):
     """The output exists and overwriting was not asked for."""
 
@@ -47,6 +54,10 @@ class InputError(FieldcodecError, OSError):
     """An input file is missing, unreadable or not what its name says; or an output cannot be written."""
 
     exit_code = ExitCode.INPUT
+
+
+class FrameNumberError(InputError):
+    """Files of a sequence have no number in their names, or two have the same."""
 
 
 class UnsupportedGridError(InputError):

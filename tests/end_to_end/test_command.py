@@ -182,7 +182,7 @@ def test_missing_and_foreign_inputs(tmp_path: Path, smoke: Path, capsys: pytest.
         assert "does not exist" in _error(capsys, 3, *command)
     odd.write_bytes(b"what is this")
     assert "allowed are .vdb" in _error(capsys, 3, "encode", odd)
-    assert "is a folder" in _error(capsys, 3, "encode", tmp_path, "-o", tmp_path / "x.fcodec")
+    assert "has no number" in _error(capsys, 3, "encode", tmp_path, "-o", tmp_path / "x.fcodec")
     broken = tmp_path / "broken.vdb"
     broken.write_bytes(smoke.read_bytes()[:200])
     assert "broken.vdb" in _error(capsys, 3, "encode", broken)

@@ -23,8 +23,9 @@ COMMANDS = {
     "report": "write a page about a .fcodec file and how near it is to its original",
     "voxelize": "turn a mesh into a level set, or a dense array into a fog volume",
     "mesh": "write the surface of a volume as a .ply or .obj mesh",
-    "generate": "make a procedural volume",
+    "generate": "make a procedural volume or sequence",
     "render": "draw a volume: fog, surfaces, slices, turntables",
+    "view": "look at a volume in the browser, and compare it with its original",
     "bench": "compare our files with those of other codecs at equal error",
     "demo": "encode and decode a volume, print the report, write a picture",
 }

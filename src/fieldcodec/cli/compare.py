@@ -1,4 +1,4 @@
-"""`fieldcodec compare`: how far one volume is from another."""
+"""`fieldcodec compare`: how far one volume, or one sequence of them, is from another."""
 
 import time
 from collections.abc import Sequence
@@ -9,32 +9,34 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, require_file
+from fieldcodec.cli.inputs import ConversionOptions, is_sequence, kind_of, open_frame, read_input, require_file
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.cli.pictures import save_picture
-from fieldcodec.errors import ExitCode
+from fieldcodec.cli.sequences.compare import TOLERATED, compare_frames, holds_frames
+from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.grid.sparse_grid import VolumeFile
-from fieldcodec.metrics.files import DifferenceKind, compare_file_metadata, compare_files
+from fieldcodec.metrics.files import compare_file_metadata, compare_files
 from fieldcodec.metrics.report import EncodeReport, comparison_report
-
-_TOLERATED = frozenset((DifferenceKind.VALUES, DifferenceKind.INACTIVE, DifferenceKind.STORAGE))
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Measure how far the second volume is from the first, grid by grid.
+    """Measure how far the second volume is from the first, grid by grid; of sequences, frame by frame.
 
     The exit code is 0 where both have the same grids with the same topology, transform, class and metadata,
     and 5 otherwise; values may differ, unless a limit is given.
     """
 
     first: Positional[Path]
-    """The original: .vdb, .nvdb or .fcodec."""
+    """The original: .vdb, .nvdb or .fcodec; of a sequence a pattern such as 'smoke_*.vdb', a folder, or a .fcodec."""
     second: Positional[Path]
-    """The copy: .vdb, .nvdb or .fcodec."""
+    """The copy, likewise."""
+    frames: Annotated[str | None, arg(metavar="RANGES")] = None
+    """Sequences: only these frames, such as 10-20,25."""
+    frame: Annotated[int | None, arg(metavar="NUMBER")] = None
+    """The frame to take of a compressed sequence, where the other is one volume or both are compressed."""
     max_rmse: float | None = None
     """Exit code 5 where a grid's root mean square error is above this, in units of its values."""
     max_error: float | None = None
@@ -52,13 +54,17 @@ def parse(arguments: Sequence[str]) -> Compare:
 
 
 def run(options: Compare) -> ExitCode:
+    if options.frame is None and (holds_frames(options.first) or holds_frames(options.second)):
+        return compare_frames(options)
+    if options.frames is not None:
+        raise UsageError("--frames goes with sequences; these are single volumes")
     for path in (options.first, options.second):
         require_file(path)
     if options.image is not None:
         check_output(options.image, overwrite=options.overwrite)
     start = time.perf_counter()
     with ProgressBars() as bars:
-        first, second = _read(options.first, bars), _read(options.second, bars)
+        first, second = (_read(path, options.frame, bars) for path in (options.first, options.second))
     report = comparison_report(
         compare_files(first, second),
         bytes_first=options.first.stat().st_size,
@@ -79,18 +85,18 @@ def run(options: Compare) -> ExitCode:
     return ExitCode.QUALITY if failures else ExitCode.OK
 
 
-def _read(path: Path, bars: ProgressBars) -> VolumeFile:
+def _read(path: Path, frame: int | None, bars: ProgressBars) -> VolumeFile:
     if kind_of(path) == "compressed":
-        return fc.open(path).to_grids(on_event=bars)
+        return open_frame(path, frame if is_sequence(path) else None).to_grids(on_event=bars)
     return read_input(path, ConversionOptions(), bars.share)
 
 
 def _failures(report: EncodeReport, options: Compare) -> list[str]:
     """Every difference that is more than one of values, and every limit that is passed, in words."""
-    found = [f"file: {item}" for item in report.differences if item.kind not in _TOLERATED]
+    found = [f"file: {item}" for item in report.differences if item.kind not in TOLERATED]
     for grid in report.grids:
         label = f"grid {grid.name!r}"
-        found += [f"{label}: {item}" for item in grid.differences if item.kind not in _TOLERATED]
+        found += [f"{label}: {item}" for item in grid.differences if item.kind not in TOLERATED]
         if grid.quality is None:
             continue
         limits = (("RMSE", grid.quality.rmse, options.max_rmse), ("error", grid.quality.max_error, options.max_error))

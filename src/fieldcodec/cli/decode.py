@@ -10,21 +10,24 @@ from tyro.conf import Positional, arg
 
 import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.inputs import find_grids, require_file, split_names
+from fieldcodec.cli.inputs import is_sequence, require_file
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
+from fieldcodec.cli.sequences.decode import check_vdb_name, decode_frames, decoded, grid_line
 from fieldcodec.errors import ExitCode, UsageError
-from fieldcodec.grid.sparse_grid import SparseGrid
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Restore the .vdb file from a .fcodec file."""
+    """Restore the .vdb file, or the frames of a sequence, from a .fcodec file."""
 
     input: Positional[Path]
     """The compressed file."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
-    """The .vdb file; the input's name with .vdb unless given."""
+    """The .vdb file; the input's name with .vdb unless given. Of a sequence: a pattern such as 'back/smoke_%04d.vdb'
+    or a folder, which is made where it is missing; unless given, frames get the names they had, beside the input."""
+    frames: Annotated[str | None, arg(metavar="RANGES")] = None
+    """Sequences: only these frames, such as 10-20,25."""
     grids: Annotated[str | None, arg(metavar="NAME,NAME")] = None
     """Only these grids, by name or position (#0 is the first)."""
     bbox: Annotated[str | None, arg(metavar="X0,Y0,Z0,X1,Y1,Z1")] = None
@@ -46,27 +49,19 @@ def parse(arguments: Sequence[str]) -> Decode:
 
 def run(options: Decode) -> ExitCode:
     require_file(options.input)
+    if is_sequence(options.input):
+        return decode_frames(options)
+    if options.frames is not None:
+        raise UsageError(f"{options.input} holds one volume; leave out --frames")
     output = options.output or default_output(options.input, ".vdb")
-    if output.suffix.lower() != ".vdb":
-        raise UsageError(f"the output {output.name} does not end in .vdb, the only format that is written")
+    check_vdb_name(output)
     check_output(output, overwrite=options.overwrite, source=options.input)
-    bbox = None if options.bbox is None else _box(options.bbox)
     start = time.perf_counter()
-    compressed = fc.open(options.input)
     with ProgressBars() as bars:
-        names = [grid.name for grid in compressed.grids]
-        rows = find_grids(names, split_names(options.grids)) if options.grids is not None else None
-        volumes = compressed.to_grids(rows, bbox=bbox, level=options.level, device=options.device, on_event=bars)
+        volumes = decoded(fc.open(options.input), options, bars)
     seconds = time.perf_counter() - start
     fc.write_volumes(output, volumes)
-    grids = [
-        {
-            "name": grid.name,
-            "value_type": grid.value_type.name if isinstance(grid, SparseGrid) else grid.type_name,
-            "active_voxels": grid.topology.num_active_voxels if isinstance(grid, SparseGrid) else None,
-        }
-        for grid in volumes
-    ]
+    grids = [grid_line(grid) for grid in volumes]
     if options.json:
         size = output.stat().st_size
         result_json(
@@ -75,11 +70,3 @@ def run(options: Decode) -> ExitCode:
     else:
         say(f"wrote {output}: {len(grids)} grid{'' if len(grids) == 1 else 's'} in {seconds:.1f} s")
     return ExitCode.OK
-
-
-def _box(text: str) -> list[int]:
-    """`x0,y0,z0,x1,y1,z1` as numbers."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--bbox is {text!r}; needed are six whole numbers x0,y0,z0,x1,y1,z1") from error

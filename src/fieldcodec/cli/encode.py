@@ -1,8 +1,8 @@
-"""`fieldcodec encode`: a volume into a small file, with a report of what it costs."""
+"""`fieldcodec encode`: a volume, or a sequence of them, into a small file, with a report of what it costs."""
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -14,25 +14,35 @@ from tyro.conf import Positional, arg
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, select_grids, split_names, without_opaque
 from fieldcodec.cli.measure import encode_and_measure
-from fieldcodec.cli.options import parse_options, value_of
+from fieldcodec.cli.options import parse_options, take_values, value_of
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.cli.pictures import save_picture
+from fieldcodec.cli.sequences.encode import encode_frames
 from fieldcodec.errors import ExitCode, UsageError
+from fieldcodec.io.frame_paths import is_pattern
 from fieldcodec.io.mesh import Mesh, read_mesh
+from fieldcodec.volume.sequence.settings import SequenceSettings
 from fieldcodec.volume.settings import PRESETS, VolumeSettings
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Compress a volume into a .fcodec file.
+    """Compress a volume, or the frames of a sequence, into a .fcodec file.
 
-    The written file is decoded again and compared with the input, and the report says what was found.
+    The written file is decoded again and compared with the input, and the report says what was found. Of a sequence,
+    finished groups of frames are kept beside the output; the same command goes on after an interruption.
     """
 
-    input: Positional[Path]
-    """A .vdb or .nvdb file, a dense array (.npy, .nii, .nii.gz, .raw) or a mesh (.obj, .ply, .stl, .glb)."""
+    inputs: Positional[tuple[Path, ...]]
+    """A .vdb or .nvdb file, a dense array (.npy, .nii, .nii.gz, .raw) or a mesh (.obj, .ply, .stl, .glb). A sequence
+    is a pattern in quotes ('smoke_*.vdb', smoke_%04d.vdb, 'smoke_$F4.vdb', smoke_####.vdb), a folder or several files;
+    it needs --output."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
     """The compressed file; the input's name with .fcodec unless given."""
+    frames: Annotated[str | None, arg(metavar="RANGES")] = None
+    """Sequences: only these frames, such as 10-20,25."""
+    append: bool = False
+    """Sequences: add new frames to the output, which exists."""
     preset: Annotated[str, arg(help=f"Settings to start from: {', '.join(PRESETS)}.")] = "balanced"
     grids: Annotated[str | None, arg(metavar="NAME,NAME")] = None
     """Only these grids, by name or position (#0 is the first)."""
@@ -53,34 +63,52 @@ class Encode:
     """Decode the written file and compare."""
     conversion: Annotated[ConversionOptions, arg(name="")] = field(default_factory=ConversionOptions)
     """Inputs that are no sparse volume."""
+    sequence: Annotated[SequenceSettings, arg(name="")] = field(default_factory=SequenceSettings)
+    """How frames are put together."""
     settings: Annotated[VolumeSettings, arg(name="")] = field(default_factory=VolumeSettings)
     """The codec."""
 
 
 def parse(arguments: Sequence[str]) -> Encode:
-    """Options from the command line; the preset gives the defaults of the settings."""
+    """Options from the command line; the preset gives the defaults of the settings.
+
+    `--grid-quality` takes one value and may be given several times.
+    """
     preset = value_of(arguments, "--preset") or "balanced"
-    default = Encode(input=tyro.MISSING, preset=preset, settings=VolumeSettings.preset(preset))
-    return parse_options(Encode, arguments, default=default)
+    qualities, rest = take_values(arguments, "--grid-quality")
+    settings = VolumeSettings.preset(preset)
+    settings = replace(settings, grid_quality=(*settings.grid_quality, *qualities))
+    return parse_options(Encode, rest, default=Encode(inputs=tyro.MISSING, preset=preset, settings=settings))
 
 
 def run(options: Encode) -> ExitCode:
-    output = options.output or default_output(options.input, ".fcodec")
-    check_output(output, overwrite=options.overwrite, source=options.input)
+    if not options.inputs:
+        raise UsageError("an input is required: a file, or a pattern of the names of frames in quotes")
+    source = options.inputs[0]
+    if len(options.inputs) > 1 or options.append or source.is_dir() or is_pattern(source):
+        return encode_frames(options)
+    if options.frames is not None:
+        raise UsageError(f"{source.name} is one file; --frames goes with a sequence")
+    return _encode_one(options, source)
+
+
+def _encode_one(options: Encode, source: Path) -> ExitCode:
+    output = options.output or default_output(source, ".fcodec")
+    check_output(output, overwrite=options.overwrite, source=source)
     if options.image is not None:
-        check_output(options.image, overwrite=options.overwrite, source=options.input)
+        check_output(options.image, overwrite=options.overwrite, source=source)
         if not options.check:
             raise UsageError("--image needs the decoded volume; leave out --no-check")
     with ProgressBars() as bars:
         skip = (lambda refused: say(f"fieldcodec: left out: {refused}")) if options.skip_unsupported else None
-        volumes = read_input(options.input, options.conversion, bars.share, on_unsupported=skip)
+        volumes = read_input(source, options.conversion, bars.share, on_unsupported=skip)
         volumes = select_grids(volumes, split_names(options.grids))
         if options.skip_unsupported:
             volumes, dropped = without_opaque(volumes)
             for name in dropped:
                 say(f"fieldcodec: left out the grid {name}")
         measured = encode_and_measure(
-            volumes, options.settings, output, mesh=_mesh(options), bytes_source=options.input.stat().st_size,
+            volumes, options.settings, output, mesh=_mesh(options, source), bytes_source=source.stat().st_size,
             device=options.device, overwrite=options.overwrite, check=options.check, on_event=bars,
         )  # fmt: skip
     if options.image is not None and measured.decoded is not None:
@@ -89,7 +117,7 @@ def run(options: Encode) -> ExitCode:
         if grid.gave_up_voxels:
             say(f"fieldcodec: grid {grid.name!r}: tolerant topology gave up {grid.gave_up_voxels:,} voxels")
     if options.json:
-        extra = {"input": str(options.input), "output": str(output), "settings": dataclasses.asdict(options.settings)}
+        extra = {"input": str(source), "output": str(output), "settings": dataclasses.asdict(options.settings)}
         result_json({**extra, **measured.report.to_json()})
     else:
         measured.report.to_table(Console())
@@ -100,9 +128,9 @@ def run(options: Encode) -> ExitCode:
     return ExitCode.QUALITY if missed else ExitCode.OK
 
 
-def _mesh(options: Encode) -> Mesh | None:
+def _mesh(options: Encode, source: Path) -> Mesh | None:
     """The mesh behind the input, where there is one that can be coded."""
-    path = options.mesh or (options.input if kind_of(options.input) == "mesh" else None)
+    path = options.mesh or (source if kind_of(source) == "mesh" else None)
     if path is None or (options.mesh is None and find_spec("DracoPy") is None):
         return None
     return read_mesh(path)

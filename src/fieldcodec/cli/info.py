@@ -4,19 +4,20 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from fieldcodec.cli.console import result_json
 from fieldcodec.cli.options import parse_options
+from fieldcodec.cli.sequences.info import describe_sequence, open_group, print_sequence
 from fieldcodec.cli.summaries import grid_summary
 from fieldcodec.container.container import Container, open_container
-from fieldcodec.errors import ExitCode, FormatError, InputError
+from fieldcodec.errors import ExitCode, FieldcodecError, FormatError, InputError, UsageError
 from fieldcodec.grid.metadata import Metadata
 from fieldcodec.io.vdb import GridSummary, read_vdb_summary
 from fieldcodec.io.volumes import read_volumes
@@ -30,6 +31,8 @@ class Info:
 
     file: Positional[Path]
     """The file."""
+    frame: Annotated[int | None, arg(metavar="NUMBER")] = None
+    """Of a sequence: the grids of this frame, for which its group is read."""
     json: bool = False
     """Print the same for programs."""
 
@@ -45,15 +48,19 @@ def run(options: Info) -> ExitCode:
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file")
     suffix = path.suffix.lower()
+    if options.frame is not None and suffix in (".vdb", ".nvdb"):
+        raise UsageError(f"{path.name} is one volume; leave out --frame")
     if suffix == ".vdb":
         data = _describe_vdb(path)
     elif suffix == ".nvdb":
         data = {"format": ".nvdb", "grids": [grid_summary(grid) for grid in read_volumes(path)]}
     else:  # whatever its name is; the container says plainly when it is none of ours
-        data = _describe_compressed(path)
+        data = _describe_compressed(path, options.frame)
     data = {"file": str(path), "bytes": path.stat().st_size, **data}
     if options.json:
         result_json(data)
+    elif data.get("kind") == "sequence":
+        print_sequence(data, Console())
     else:
         _print(data, Console())
     return ExitCode.OK
@@ -100,14 +107,23 @@ def _sides(bounds: list[list[int]] | None) -> list[int] | None:
     return [high - low + 1 for low, high in zip(*bounds, strict=True)] if bounds else None
 
 
-def _describe_compressed(path: Path) -> dict[str, Any]:
+def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
     with open_container(path) as opened:
         meta = opened.meta()
+        is_sequence = isinstance(meta, dict) and meta.get("kind") == "sequence"
+        if frame is not None and not is_sequence:
+            raise UsageError(f"{path.name} holds one volume; leave out --frame")
         try:
+            if is_sequence and frame is None:
+                return describe_sequence(opened)
+            if is_sequence:
+                group, meta, rows = open_group(opened, frame or 0)
+                grids = [_describe_compressed_grid(meta["grids"][row], row, group) for row in rows]
+                return {"format": ".fcodec", "kind": "frame", "frame": frame, "grids": grids}
             grids = [_describe_compressed_grid(grid, number, opened) for number, grid in enumerate(meta["grids"])]
             return {"format": ".fcodec", "kind": meta["kind"], "settings": meta.get("settings", {}), "grids": grids}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, FormatError):
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            if isinstance(error, FieldcodecError):
                 raise
             raise FormatError(f"{path}: the meta section is not understood: {type(error).__name__}: {error}") from error
 

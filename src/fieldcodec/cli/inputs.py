@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fieldcodec as fc
-from fieldcodec.errors import InputError, UnknownGridError, UnsupportedGridError
+from fieldcodec.container.container import open_container
+from fieldcodec.errors import InputError, UnknownGridError, UnsupportedGridError, UsageError
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.io.dense import DENSE_SUFFIXES, read_dense
+from fieldcodec.io.frame_paths import VOLUME_SUFFIXES, number_ranges, ranges_text
 from fieldcodec.io.mesh import read_mesh, voxelize
 from fieldcodec.io.mesh.read import MESH_SUFFIXES
 
-VOLUME_SUFFIXES = (".vdb", ".nvdb")
+if TYPE_CHECKING:
+    from fieldcodec.volume.compressed import CompressedVolume
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,66 @@ def read_input(
         )  # fmt: skip
         return VolumeFile((grid,))
     return fc.read_volumes(path, on_unsupported=on_unsupported)
+
+
+@dataclass(frozen=True)
+class FrameReader:
+    """Reads one frame of a sequence; handed to the processes that encode."""
+
+    conversion: ConversionOptions
+    grids: tuple[str, ...] = ()
+    skip_unsupported: bool = False
+
+    def __call__(self, path: Path) -> VolumeFile:
+        """The grids asked for, as far as the frame has them; all of them where none is asked for."""
+        skip = (lambda refused: None) if self.skip_unsupported else None
+        volumes = read_input(path, self.conversion, on_unsupported=skip)
+        if self.grids:
+            known = enumerate(volumes)
+            kept = tuple(grid for row, grid in known if grid.name in self.grids or f"#{row}" in self.grids)
+            volumes = replace(volumes, grids=kept)
+        return without_opaque(volumes)[0] if self.skip_unsupported else volumes
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether a `.fcodec` file holds frames.
+
+    Raises:
+        FormatError: it is foreign or damaged.
+    """
+    with open_container(path) as opened:
+        meta = opened.meta()
+    return isinstance(meta, dict) and meta.get("kind") == "sequence"
+
+
+def is_compressed_sequence(path: Path) -> bool:
+    """Whether a path is that of a `.fcodec` file of frames; False for all other files, there or not."""
+    return path.suffix.lower() == ".fcodec" and path.is_file() and is_sequence(path)
+
+
+def open_frame(path: Path, frame: int | None) -> "CompressedVolume":
+    """A compressed volume, or one frame of a compressed sequence.
+
+    Raises:
+        UsageError: a frame is asked for of a file that has none, or none of one that has several.
+        UnknownFrameError: there is no such frame.
+        FormatError: the file is foreign or damaged.
+    """
+    if not is_sequence(path):
+        if frame is not None:
+            raise UsageError(f"{path} holds one volume; leave out --frame")
+        return fc.open(path)
+    sequence = fc.open_sequence(path)
+    if frame is None and len(sequence) != 1:
+        known = ranges_text(number_ranges(sequence.frames))
+        raise UsageError(f"{path} holds the frames {known}; choose one with --frame")
+    return sequence.frame(sequence.frames[0] if frame is None else frame)
+
+
+def refuse_frame(path: Path, frame: int | None) -> None:
+    """Say plainly that only a compressed sequence has frames to choose from."""
+    if frame is not None and kind_of(path) != "compressed":
+        raise UsageError(f"{path.name} is one file with one volume; leave out --frame")
 
 
 def require_file(path: Path) -> None:

@@ -1,16 +1,15 @@
 """Encode, decode what was written, and measure both: the report of `encode`, `demo` and the benchmarks."""
 
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import fieldcodec as fc
 from fieldcodec.cli.console import StageEvent
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.io.mesh.read import Mesh
-from fieldcodec.io.vdb import write_vdb
+from fieldcodec.io.vdb.size import vdb16_blosc_bytes
 from fieldcodec.lattice.refinement import Refinement
 from fieldcodec.metrics.files import GridComparison, compare_file_metadata, compare_files
 from fieldcodec.metrics.quality import effective_resolution
@@ -97,16 +96,6 @@ class GridClock:
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
         self._on_event(event)
-
-
-def vdb16_blosc_bytes(grid: SparseGrid | OpaqueGrid) -> int:
-    """Size of a real `.vdb` file of this grid alone, in 16 bits where it has floats, with Blosc."""
-    if isinstance(grid, SparseGrid) and grid.value_type.is_float and grid.value_type.name != "half":
-        grid = replace(grid, save_as_half=True)
-    with tempfile.TemporaryDirectory(prefix="fieldcodec-") as folder:
-        path = Path(folder) / "grid.vdb"
-        write_vdb(path, VolumeFile((grid,)), compression="blosc")
-        return path.stat().st_size
 
 
 def _grid_report(

@@ -7,9 +7,16 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.inputs import ConversionOptions, find_grids, kind_of, read_input, require_file
+from fieldcodec.cli.inputs import (
+    ConversionOptions,
+    find_grids,
+    kind_of,
+    open_frame,
+    read_input,
+    refuse_frame,
+    require_file,
+)
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.errors import ExitCode, UnsupportedGridError, UsageError
@@ -31,6 +38,8 @@ class Mesh:
     """A .fcodec file, or anything else that `encode` takes."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
     """The .ply or .obj file; the input's name with .ply unless given."""
+    frame: Annotated[int | None, arg(metavar="NUMBER")] = None
+    """The frame to take of a compressed sequence."""
     iso: float | None = None
     """The value at the surface; unless given, 0 for level sets and half of the robust maximum (the value that 99.9 %
     of the active voxels do not exceed) for all else."""
@@ -79,8 +88,9 @@ def run(options: Mesh) -> ExitCode:
 def _read_grid(options: Mesh, bars: ProgressBars) -> SparseGrid:
     """The grid asked for, or the first one with one number to a voxel; of a compressed file no other is decoded."""
     require_file(options.input)
+    refuse_frame(options.input, options.frame)
     if kind_of(options.input) == "compressed":
-        compressed = fc.open(options.input)
+        compressed = open_frame(options.input, options.frame)
         grid = compressed.to_grids([_row(options, compressed.grids)], device=options.device, on_event=bars)[0]
     else:
         volumes = read_input(options.input, options.conversion, bars.share)

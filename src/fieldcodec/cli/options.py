@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import tyro
 
+from fieldcodec.errors import UsageError
+
 Options = TypeVar("Options")
 
 
@@ -30,3 +32,20 @@ def value_of(arguments: Sequence[str], flag: str) -> str | None:
         elif argument.startswith(f"{flag}="):
             found = argument.partition("=")[2]
     return found
+
+
+def take_values(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
+    """The values of a flag that may be given several times, and the arguments without it."""
+    values, rest = [], []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument.startswith(f"{flag}="):
+            values.append(argument.partition("=")[2])
+        elif argument == flag:
+            value = next(waiting, None)
+            if value is None:
+                raise UsageError(f"{flag} needs a value")
+            values.append(value)
+        else:
+            rest.append(argument)
+    return values, rest

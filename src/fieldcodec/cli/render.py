@@ -9,9 +9,17 @@ from typing import Annotated, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
-import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result, result_json, say
-from fieldcodec.cli.inputs import ConversionOptions, find_grids, kind_of, read_input, require_file
+from fieldcodec.cli.inputs import (
+    ConversionOptions,
+    find_grids,
+    is_sequence,
+    kind_of,
+    open_frame,
+    read_input,
+    refuse_frame,
+    require_file,
+)
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.errors import ExitCode, UnsupportedGridError, UsageError
@@ -20,7 +28,7 @@ from fieldcodec.metrics.ssim import ssim
 from fieldcodec.render.camera import Camera, Vector, turntable
 from fieldcodec.render.figure import Panel, compose
 from fieldcodec.render.options import Look, RenderOptions
-from fieldcodec.render.picture import default_camera, drawn_grid, render, resolved, save_png
+from fieldcodec.render.picture import default_camera, drawn_grid, render, resolved, save_png, shows_surfaces
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -35,6 +43,8 @@ class Render:
     """The .png file; the input's name with .png unless given. Frames of a turntable are called NAME_000.png, ..."""
     grid: Annotated[str | None, arg(metavar="NAME")] = None
     """The grid, by name or position (#0 is the first); by default the one with the most active voxels."""
+    frame: Annotated[int | None, arg(metavar="NUMBER")] = None
+    """The frame to take of a compressed sequence."""
     look: Literal["auto", "fog", "surface"] = "auto"
     """Auto draws level sets as surfaces and all else as fog."""
     slice: Annotated[str | None, arg(metavar="AXIS=PLACE")] = None
@@ -79,6 +89,7 @@ def run(options: Render) -> ExitCode:
     sources = [options.input] if options.compare is None else [options.input, options.compare]
     for path in sources:
         require_file(path)
+    refuse_frame(options.input, options.frame)
     outputs = _outputs(options)
     for path in outputs:
         check_output(path, overwrite=options.overwrite, source=options.input)
@@ -163,13 +174,11 @@ def _is_number(text: str) -> bool:
 
 def _read(path: Path, options: Render, bars: ProgressBars) -> SparseGrid:
     if kind_of(path) == "compressed":
-        compressed = fc.open(path)
+        compressed = open_frame(path, options.frame if path == options.input or is_sequence(path) else None)
         names = [grid.name for grid in compressed.grids]
         rows = None if options.grid is None else find_grids(names, [options.grid])
-        volumes = compressed.to_grids(rows, device=options.device, on_event=bars)
-        if options.grid is None or not options.grid.startswith("#"):
-            return drawn_grid(volumes)
-        return _drawable(volumes, 0)
+        surface = shows_surfaces(_render_options(options).look)
+        return compressed.drawn(rows, surface=surface, device=options.device, on_event=bars)
     volumes = read_input(path, options.conversion, bars.share)
     if options.grid is None:
         return drawn_grid(volumes)

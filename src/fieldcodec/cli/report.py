@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-import fieldcodec as fc
 from fieldcodec.bench.report import curves
 from fieldcodec.cli.console import ProgressBars, say, to_json_text
-from fieldcodec.cli.inputs import ConversionOptions, read_input, require_file
-from fieldcodec.cli.measure import method_of, vdb16_blosc_bytes
+from fieldcodec.cli.inputs import ConversionOptions, open_frame, read_input, require_file
+from fieldcodec.cli.measure import method_of
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import ExitCode, InputError
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.io.vdb.size import vdb16_blosc_bytes
 from fieldcodec.metrics.files import GridComparison, compare_file_metadata, compare_files
 from fieldcodec.metrics.histograms import value_histograms
 from fieldcodec.metrics.rate import bits_per_active_voxel, compression_ratio, raw_vdb_bytes
@@ -43,6 +43,8 @@ class Report:
     """The .fcodec file."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
     """The .html file; the compressed file's name with .html unless given."""
+    frame: Annotated[int | None, arg(metavar="NUMBER")] = None
+    """The frame to take of a compressed sequence; the original is that frame's file."""
     size: int = 360
     """Width of each picture in pixels."""
     most_pictures: int = 6
@@ -91,7 +93,7 @@ def run(options: Report) -> ExitCode:
     result = _read_bench(options.bench) if options.bench else None
     with ProgressBars() as bars:
         original = read_input(options.original, options.conversion, bars.share)
-        compressed = fc.open(options.file)
+        compressed = open_frame(options.file, options.frame)
         start = time.perf_counter()
         decoded = compressed.to_grids(device=options.device, on_event=bars)
         seconds = time.perf_counter() - start

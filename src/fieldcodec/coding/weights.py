@@ -7,6 +7,9 @@ are equally likely, and so are signs. From it follows, in integers, a table of p
 denominator 2^24, which drives `constriction`'s range coder. Small tensors are coded one integer at a
 time instead.
 
+`encode_differences` takes integers that are close to known ones, those of the frame before in a sequence, and codes
+what was added to them in the same way.
+
 `encode_half` is the paper's way: 16-bit floats and Blosc (NeuralVDB, section 4).
 """
 
@@ -82,6 +85,30 @@ def decode_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.nd
             result.append(small[start : start + size].astype(np.int32).reshape(shape))
             start += size
     return result
+
+
+def encode_differences(tensors: Sequence[np.ndarray], earlier: Sequence[np.ndarray]) -> bytes:
+    """Code integer tensors by what they differ from those of the same shapes that a decoder has already.
+
+    Raises:
+        ValueError: a difference exceeds 2047 in magnitude.
+    """
+    return encode_weights([_checked(new) - _checked(old) for new, old in zip(tensors, earlier, strict=True)])
+
+
+def decode_differences(data: bytes, earlier: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The int32 tensors that `encode_differences` was given.
+
+    Raises:
+        FormatError: the bytes are damaged, or belong to other tensors.
+    """
+    tensors = []
+    for old, change in zip(earlier, decode_weights(data, [old.shape for old in earlier]), strict=True):
+        tensor = old.astype(np.int32) + change
+        if tensor.size and np.abs(tensor).max() > MAX_WEIGHT:
+            raise FormatError(f"{_WHAT}: with its difference added, one is beyond {MAX_WEIGHT}; get the file again")
+        tensors.append(tensor)
+    return tensors
 
 
 def encode_half(tensors: Sequence[np.ndarray]) -> bytes:

@@ -39,10 +39,10 @@ class SectionKey(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Section:
-    """One section on its way into a file."""
+    """One section on its way into a file; a view of a mapped file stays on disk until it is written."""
 
     id: int
-    data: bytes
+    data: bytes | memoryview
     grid: int = WHOLE_FILE
     must_understand: bool = True
 
@@ -74,7 +74,7 @@ class Container:
         if len(ordered) > fmt.MAX_SECTIONS:
             raise ValueError(f"{len(ordered)} sections, at most {fmt.MAX_SECTIONS} are allowed")
         self._entries: dict[SectionKey, _Entry] = {}
-        self._payloads: dict[SectionKey, bytes] | None = {}  # None: the bytes are in `_view`
+        self._payloads: dict[SectionKey, bytes | memoryview] | None = {}  # None: the bytes are in `_view`
         offset = fmt.PREAMBLE.size + len(ordered) * fmt.ENTRY.size
         for section in ordered:
             key = SectionKey(section.id, section.grid)
@@ -131,13 +131,20 @@ class Container:
         Raises:
             FormatError: there is no such section, or its checksum is wrong.
         """
-        key = SectionKey(id, grid)
+        data = self._payload(SectionKey(id, grid))
+        return data if isinstance(data, bytes) else bytes(data)
+
+    def view(self, id: int, grid: int = WHOLE_FILE) -> memoryview:
+        """As `read`, without a copy; let go of it before the file is closed."""
+        return memoryview(self._payload(SectionKey(id, grid)))
+
+    def _payload(self, key: SectionKey) -> bytes | memoryview:
         entry = self._entries.get(key)
         if entry is None:
             raise FormatError(f"the file lacks the section {key}; {_GET_AGAIN}")
         if self._payloads is not None:
             return self._payloads[key]
-        data = bytes(self._view[entry.offset : entry.offset + entry.length])
+        data = self._view[entry.offset : entry.offset + entry.length]
         if xxhash.xxh3_64_intdigest(data) != entry.checksum:
             raise FormatError(f"the section {key} is damaged: its checksum is wrong; {_GET_AGAIN}")
         return data

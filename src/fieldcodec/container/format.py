@@ -43,6 +43,9 @@ class SectionId(IntEnum):
     MESH = 19  # the surface of a level set as a coded mesh
     SIGNS = 20  # which active voxels lie inside the surface
     REFINEMENT = 21  # a network that mends what lattice and residuals give
+    GROUP = 22  # of a sequence: a group of frames, a file inside the file; its grid number counts groups
+    MOTION = 23  # between a frame of a sequence and the one that it is predicted from
+    GRID = 24  # of a group of frames: all sections of one grid
 
 
 class SectionFlag(IntFlag):

@@ -26,6 +26,8 @@ def fit_network(
 ) -> FitResult:  # fmt: skip
     """Fits all experts of a network at once and leaves the result in it, with the steps to round it to if any.
 
+    A network that has steps from the start keeps them, and is rounded in all phases.
+
     Returns:
         Steps, samples, smoothed loss per expert, seconds, and the loss before rounding.
     """
@@ -42,13 +44,16 @@ def fit_network(
                 free_loss = float(held_out.losses(network, loss).sum())
                 network.steps = choose_steps(network, held_out, loss, phase)
             total = _planned_steps(phases[number:], made)
-            for smooth in _run_phase(network, sampler, phase, loss, rng):
+            for smooth in _run_phase(network, sampler, phase, loss, rng, held_out):
                 made, samples = made + 1, samples + phase.batch_size * network.spec.experts
                 if made % _REPORT_EVERY == 0 or made == total:
                     on_event(FitEvent(stage, made, total, smooth))
-        if network.steps is None:
+        if math.isinf(free_loss):
             free_loss = float(held_out.losses(network, loss).sum())
-    on_event(FitEvent(stage, made, made, smooth))
+    if made:
+        on_event(FitEvent(stage, made, made, smooth))
+    else:  # nothing was to be done
+        smooth = free_loss / network.spec.experts
     return FitResult(made, samples, smooth, time.monotonic() - start, free_loss)
 
 
@@ -60,7 +65,7 @@ def _planned_steps(phases: list[Phase], made: int) -> int:
 
 
 def _run_phase(
-    network: ExpertNetwork, sampler: Sampler, phase: Phase, loss: Loss, rng: np.random.Generator
+    network: ExpertNetwork, sampler: Sampler, phase: Phase, loss: Loss, rng: np.random.Generator, held_out: HeldOut
 ) -> Iterator[float]:
     """Makes the steps of one phase and yields after each the smoothed loss, as of when it was last read."""
     device = network.weights[0].device
@@ -68,14 +73,25 @@ def _run_phase(
     read_every = 1 if device.type == "cpu" else _REPORT_EVERY  # reading waits for the device
     stopper = _Stopper(phase)
     smooth = math.inf
+    if phase.measure_every and _measured(network, loss, held_out) <= phase.target_loss:
+        return
     for index, (local, target) in enumerate(batches(sampler, phase, rng, device)):
         step.make(local, target, phase.rate(index))
         is_read = index % read_every == 0 or index + 1 == phase.steps
         if is_read:
             smooth = step.loss()
         yield smooth
-        if is_read and stopper.should_stop(index + 1, smooth):
+        if phase.measure_every:
+            if (index + 1) % phase.measure_every == 0:
+                if stopper.should_stop(index + 1, _measured(network, loss, held_out)):
+                    return
+        elif is_read and stopper.should_stop(index + 1, smooth):
             return
+
+
+def _measured(network: ExpertNetwork, loss: Loss, held_out: HeldOut) -> float:
+    """The loss on samples that are not trained on, averaged over experts."""
+    return float(held_out.losses(network, loss).mean())
 
 
 class _Stopper:
@@ -87,7 +103,7 @@ class _Stopper:
 
     def should_stop(self, step: int, loss: float) -> bool:
         phase = self._phase
-        if step < 30:  # the smoothed loss is not yet worth its name
+        if step < 30 and not phase.measure_every:  # the smoothed loss is not yet worth its name
             return False
         if loss <= phase.target_loss:
             return True

@@ -21,7 +21,8 @@ class Phase:
     weight_bits: int = 0  # > 0: parameters are rounded in the loop, as they will be stored
     rounding_tolerance: float = 0.0  # > 0: rounded to fewer bits while the loss grows by no more than this part
     rounding_limit: float = 0.0  # > 0: a loss below this may grow up to it instead, however much or little that is
-    target_loss: float = 0.0  # stop when the smoothed loss is below
+    target_loss: float = 0.0  # stop when the loss, smoothed, is below
+    measure_every: int = 0  # > 0: not the smoothed loss ends the phase, but that on other samples, after so many steps
     plateau_steps: int = 0  # > 0: stop when the smoothed loss has not fallen by `plateau_gain` over this many steps
     plateau_gain: float = 0.02
 
@@ -54,9 +55,14 @@ class FitResult:
     loss: float
     seconds: float
     free_loss: float
-    """On samples that were not trained on, summed over experts, before parameters were rounded."""
+    """On samples that were not trained on, summed over experts, before parameters were rounded; with parameters
+    that were rounded from the start, as rounded."""
     rounding_loss: float = 0.0
     """By what part the root of the loss grows when the weights are rounded to what is stored."""
+    goal: float = 0.0
+    """The loss that the next frame of a sequence is to reach: that of its first frame. 0 outside sequences."""
+    from_earlier: bool = False
+    """Whether the fit started from the weights of the frame before."""
 
 
 OnEvent = Callable[[FitEvent], None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldcodec.grid import masks
-from fieldcodec.grid.lookup import Tiles, tiles_of
+from fieldcodec.grid.lookup import tiles_at
 from fieldcodec.grid.origin_table import OriginTable
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.grid.topology import Topology
@@ -63,22 +63,22 @@ def halved_tree(grid: SparseGrid, extra_leaves: np.ndarray) -> CoarseTree:
         extra_leaves: [n, 3] origins, in coarse voxels, of leaves to be there besides those the rule asks for.
     """
     topology, extra = grid.topology, np.asarray(extra_leaves, np.int64).reshape(-1, 3)
-    roots, cells = tiles_of(grid, 12), _root_cells(grid, extra)
+    cells = _root_cells(grid, extra)
     around = (cells[:, None] * 2 + OCTANTS * masks.UPPER_DIM).reshape(-1, 3)
-    values, active, _ = _tiles_at(around, (roots,), grid.background)
+    values, active, is_root = tiles_at(grid, around, (12,))
     child = (OriginTable(topology.upper_origins).find(around) >= 0).reshape(-1, 8).any(axis=1)
     child |= _differ(values.reshape(-1, 8, grid.channels), active.reshape(-1, 8))
     child |= OriginTable(np.unique(extra & -masks.UPPER_DIM, axis=0)).find(cells) >= 0
-    is_tile = ~child & (OriginTable(roots.origins).find(around[::8]) >= 0)
+    is_tile = ~child & is_root[::8]
     uppers = cells[child]
     upper = _halved(
         grid, (topology.upper_origins, topology.upper_child, topology.upper_active, grid.upper_tile_values),
-        uppers, masks.UPPER_LOG2, masks.LOWER_DIM, (roots,), extra,
+        uppers, masks.UPPER_LOG2, masks.LOWER_DIM, (12,), extra,
     )  # fmt: skip
     lowers = _child_origins(uppers, upper.child, masks.UPPER_LOG2, masks.LOWER_DIM)
     lower = _halved(
         grid, (topology.lower_origins, topology.lower_child, topology.lower_active, grid.lower_tile_values),
-        lowers, masks.LOWER_LOG2, masks.LEAF_DIM, (tiles_of(grid, 7), roots), extra,
+        lowers, masks.LOWER_LOG2, masks.LEAF_DIM, (7, 12), extra,
     )  # fmt: skip
     return CoarseTree(
         root_origins=cells[is_tile].astype(np.int32),
@@ -104,19 +104,19 @@ def _halved(
     origins: np.ndarray,
     log2: int,
     slot_dim: int,
-    above: tuple[Tiles, ...],
+    above: tuple[int, ...],
     extra: np.ndarray,
 ) -> _Slots:
     """The slots of the coarse nodes at `origins` [m, 3]; each octant of a node is a fine node or a tile above it.
 
     Args:
         fine: origins, child masks, active masks and tile values of the fine nodes of this level.
-        above: the fine tiles of the levels above, the nearest first.
+        above: log2 of the sides of the fine tiles of the levels above.
     """
     fine_origins, child_bits, active_bits, tile_values = fine
     half, slots = 1 << (log2 - 1), 1 << (3 * log2)
     octants = (origins[:, None] * 2 + OCTANTS * (slot_dim << log2)).reshape(-1, 3)
-    default, default_active, _ = _tiles_at(octants, above, grid.background)
+    default, default_active, _ = tiles_at(grid, octants, above)
     rows = OriginTable(fine_origins).find(octants)
     shape = (len(octants), half, half, half)
     child = np.zeros(shape, bool)
@@ -159,20 +159,6 @@ def _joined(octants: np.ndarray, half: int) -> np.ndarray:
 def _differ(values: np.ndarray, active: np.ndarray) -> np.ndarray:
     """[..., 8, C], [..., 8] -> [...]: whether eight tiles are not all alike."""
     return (values != values[..., :1, :]).any(axis=(-2, -1)) | (active != active[..., :1]).any(axis=-1)
-
-
-def _tiles_at(
-    origins: np.ndarray, levels: tuple[Tiles, ...], background: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [n, C] and states [n] of the tiles that hold `origins`, the background elsewhere; and [n]: a tile does."""
-    values = np.repeat(background[None], len(origins), axis=0)
-    active, known = np.zeros(len(origins), bool), np.zeros(len(origins), bool)
-    for tiles in levels:
-        rows = OriginTable(tiles.origins).find(origins & -(1 << tiles.log2))
-        found = (rows >= 0) & ~known
-        values[found], active[found] = tiles.values[rows[found]], tiles.active[rows[found]]
-        known |= found
-    return values, active, known
 
 
 def _child_origins(nodes: np.ndarray, child: np.ndarray, log2: int, slot_dim: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Values of a grid by place: 8^3 blocks, tiles and the set of negative voxels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,15 +76,29 @@ def blocks_at(grid: SparseGrid, origins: np.ndarray) -> Blocks:
     fill = np.repeat(grid.background[None], len(rows), axis=0)
     active = np.zeros(len(rows), bool)
     rest = np.flatnonzero(rows < 0)
-    for log2 in TILE_LOG2:
+    fill[rest], active[rest], _ = tiles_at(grid, np.asarray(origins)[rest])
+    return Blocks(grid, rows, fill, active)
+
+
+def tiles_at(
+    grid: SparseGrid, origins: np.ndarray, levels: Sequence[int] = TILE_LOG2
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [n, C] and states [n] of the tiles that hold [n, 3] voxels, the background elsewhere; and [n]: one does.
+
+    Args:
+        levels: log2 of the sides of the tiles that count.
+    """
+    values, active = np.repeat(grid.background[None], len(origins), axis=0), np.zeros(len(origins), bool)
+    found = np.zeros(len(origins), bool)
+    for log2 in levels:
+        rest = np.flatnonzero(~found)
         if not len(rest):
             break
-        aligned = np.asarray(origins)[rest] & ~((1 << log2) - 1)
-        place, known = _find_tiles(grid, log2, aligned)
-        values, states = _tile_arrays(grid, log2)
-        fill[rest[known]], active[rest[known]] = values[place], states[place]
-        rest = rest[~known]
-    return Blocks(grid, rows, fill, active)
+        place, known = _find_tiles(grid, log2, np.asarray(origins)[rest] & ~((1 << log2) - 1))
+        of_level, states = _tile_arrays(grid, log2)
+        values[rest[known]], active[rest[known]] = of_level[place], states[place]
+        found[rest[known]] = True
+    return values, active, found
 
 
 def negative_set(grid: SparseGrid) -> VoxelSet:

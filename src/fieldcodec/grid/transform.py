@@ -5,6 +5,7 @@ the matrix used for arithmetic is derived from them.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,7 @@ _PAYLOAD_DOUBLES = {
     "AffineMap": 16,
 }
 FRUSTUM = "NonlinearFrustumMap"
+_POINTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,49 @@ class GridTransform:
 
     def to_world(self, ijk: np.ndarray) -> np.ndarray:
         """[n, 3] index coordinates -> [n, 3] world positions, float64."""
-        return np.asarray(ijk, np.float64) @ self.matrix[:3, :3] + self.matrix[3, :3]
+        ijk = np.asarray(ijk, np.float64)
+        world = np.empty(ijk.shape)
+        for part in _parts(len(world)):
+            np.matmul(ijk[part], self.matrix[:3, :3], out=world[part])
+            world[part] += self.matrix[3, :3]
+        return world
 
     def to_index(self, points: np.ndarray) -> np.ndarray:
-        """[n, 3] world positions -> [n, 3] index coordinates, float64, not rounded."""
-        shifted = np.asarray(points, np.float64) - self.matrix[3, :3]
-        return np.linalg.solve(self.matrix[:3, :3].T, shifted.T).T
+        """[n, 3] world positions -> [n, 3] index coordinates, float64, not rounded.
+
+        Raises:
+            UnsupportedGridError: the map is not linear, or singular (which a damaged file may be).
+        """
+        points, scale = np.asarray(points, np.float64), self._scale
+        index = np.empty(points.shape)
+        for part in _parts(len(points)):
+            shifted = points[part] - self.matrix[3, :3]
+            if scale is None:
+                np.matmul(shifted, self.inverse, out=index[part])
+            else:
+                np.divide(shifted, scale, out=index[part])
+        return index
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """[3, 3] float64: index directions = world directions @ inverse."""
+        try:
+            return np.linalg.inv(self.matrix[:3, :3])
+        except np.linalg.LinAlgError as error:
+            raise UnsupportedGridError(
+                f"the {self.map_type} is singular: {self.matrix.tolist()}; world space needs a length for each axis"
+            ) from error
+
+    @cached_property
+    def _scale(self) -> np.ndarray | None:
+        """[3], where axes are scaled alone: dividing by it rounds once, which no product with an inverse does."""
+        linear, scale = self.matrix[:3, :3], np.diag(self.matrix)[:3]
+        return scale.copy() if scale.all() and np.array_equal(linear, np.diag(scale)) else None
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Points that stay in the cache, and are too few for a matrix library to start threads, which cost far more."""
+    return (slice(start, start + _POINTS_AT_ONCE) for start in range(0, count, _POINTS_AT_ONCE))
 
 
 def _scaled(scale: np.ndarray, origin: np.ndarray) -> GridTransform:

@@ -18,6 +18,7 @@ WEIGHT_ONE = 1 << WEIGHT_BITS
 VALUE_BITS = 3 * WEIGHT_BITS  # bits after the point of a sum of weighted coefficients
 MAX_COEFFICIENT = (1 << 15) - 1
 STRIDES = (2, 3, 4, 6, 8, 16)
+MOTION_STRIDES = (16, 32, 64)  # of the lattices that hold motion
 DEGREES = (1, 3)
 
 

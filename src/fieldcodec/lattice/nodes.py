@@ -4,7 +4,7 @@ Nodes follow from the origins of the leaves alone, so no position is ever stored
 block of about 128^3 voxels, in lexicographic order of block and of node within the block.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -86,6 +86,10 @@ class NodeSet:
         side = block_side(self.stride)
         _leaf_table(self.leaf_nodes, width, side, *self._rows_of_blocks, self.words, self.starts, table)
         return table
+
+    def of_rows(self, rows: np.ndarray) -> "NodeSet":
+        """The same nodes, seen from some of the leaves only."""
+        return replace(self, leaf_nodes=self.leaf_nodes[rows], leaf_phases=self.leaf_phases[rows])
 
     def find(self, cells: np.ndarray) -> np.ndarray:
         """[n] int32: numbers of nodes at [n, 3] cells, -1 where there is none."""

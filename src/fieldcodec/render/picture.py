@@ -21,10 +21,11 @@ from fieldcodec.render.ray_tree import Meaning, outline, ray_tree
 
 
 class Decodable(Protocol):
-    """A compressed file, such as `CompressedVolume`; it is decoded before it is drawn."""
+    """A compressed file, such as `CompressedVolume`; what a picture needs of it is decoded before it is drawn."""
 
-    def to_grids(self) -> VolumeFile:
-        """All grids."""
+    def drawn(self, *, surface: bool) -> SparseGrid:
+        """The grid with the most active voxels; `surface`: a level set's states of voxels do not matter."""
+        ...
 
 
 def render(
@@ -44,24 +45,31 @@ def render(
         UnsupportedGridError: the file has no grid that can be drawn, or a grid of several components is to be
             drawn as a surface.
     """
-    grid = volume if isinstance(volume, SparseGrid) else drawn_grid(volume)
-    options = resolved(options or RenderOptions(), grid)
+    options = options or RenderOptions()
+    grid = volume if isinstance(volume, SparseGrid) else drawn_grid(volume, options.look)
+    options = resolved(options, grid)
     camera = camera or default_camera((grid,), options)
     light_seen, opacity = PAINTERS[options.look](grid, camera, options, on_progress or _ignore)
     return _pixels(light_seen, opacity, options)
 
 
-def drawn_grid(volume: VolumeFile | Decodable) -> SparseGrid:
-    """The grid of a file that has the most active voxels.
+def drawn_grid(grids: VolumeFile | Decodable, look: Look = Look.AUTO) -> SparseGrid:
+    """The grid of a file that has the most active voxels, decoded as far as pictures of a look need it.
 
     Raises:
         UnsupportedGridError: there is none.
     """
-    grids = volume if isinstance(volume, VolumeFile) else volume.to_grids()
+    if not isinstance(grids, VolumeFile):
+        return grids.drawn(surface=shows_surfaces(look))
     known = [grid for grid in grids if isinstance(grid, SparseGrid)]
     if not known:
         raise UnsupportedGridError(f"none of the {len(grids)} grids of the file can be drawn; points are carried only")
     return max(known, key=lambda grid: (not grid.value_type.is_bool, grid.topology.num_active_voxels))
+
+
+def shows_surfaces(look: Look) -> bool:
+    """Whether pictures of a level set show nothing but its surface."""
+    return look in (Look.AUTO, Look.SURFACE)
 
 
 def default_camera(

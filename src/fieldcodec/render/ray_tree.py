@@ -17,6 +17,7 @@ from fieldcodec.render import ray_kernels
 
 LOW_SIDE, HIGH_SIDE, MIXED = 1, 2, 3  # kinds of leaves and tiles; rays stop only where kinds combine to MIXED
 _LARGEST = 1e30
+_AT_ONCE = 4096  # leaves or tiles
 
 
 class Meaning(Enum):
@@ -90,7 +91,7 @@ def ray_tree(grid: SparseGrid, meaning: Meaning) -> RayTree:
     leaves = _scalars(grid.leaf_values, meaning)
     tiles, tile_active = _all_tiles(grid, meaning)
     if meaning is Meaning.DENSITY:
-        leaves = np.where(topology.leaf_active_bits, leaves, np.float32(0))
+        leaves[~topology.leaf_active_bits] = 0
         tiles = np.where(tile_active, tiles, np.float32(0))
     low, high = _bounds(grid, meaning)
     root_keys, root_codes, upper, lower = _codes(grid)
@@ -144,7 +145,16 @@ def _cube_corners(grid: SparseGrid, picks: np.ndarray) -> np.ndarray:
 
 
 def _scalars(values: np.ndarray, meaning: Meaning) -> np.ndarray:
-    """[..., C] -> [...] float32, finite; magnitudes of vectors and of densities."""
+    """[n, ..., C] -> [n, ...] float32, finite; magnitudes of vectors and of densities. A part at a time, as `values`
+    of a large grid fill the memory."""
+    result = np.empty(values.shape[:-1], np.float32)
+    for start in range(0, len(values), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        result[part] = _finite_scalars(values[part], meaning)
+    return result
+
+
+def _finite_scalars(values: np.ndarray, meaning: Meaning) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         if values.shape[-1] > 1:
             scalars = np.sqrt(np.square(values.astype(np.float64)).sum(axis=-1))

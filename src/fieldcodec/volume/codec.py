@@ -1,5 +1,7 @@
 """The codec's front door: grids of a file -> compressed volume."""
 
+from dataclasses import dataclass
+
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.io.mesh.read import Mesh
@@ -7,8 +9,29 @@ from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
 from fieldcodec.volume.device import choose_device
 from fieldcodec.volume.encode import encode_grid
+from fieldcodec.volume.grid_quality import check_names, parse_grid_quality
 from fieldcodec.volume.opaque import compress_opaque
 from fieldcodec.volume.settings import VolumeSettings
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file stands in a sequence.
+
+    Attributes:
+        before: the frame before, from which this one may be predicted; None where there is none.
+        leads: other frames will be predicted from this one.
+    """
+
+    before: CompressedVolume | None = None
+    leads: bool = False
+
+    def grids_before(self) -> dict[tuple[str, str], CompressedGrid]:
+        """By name and value type, those of the frame before that have values of their own; the first of each name."""
+        if self.before is None:
+            return {}
+        own = [grid for grid in self.before.grids if not grid.is_opaque and grid.instance_of is None]
+        return {(grid.name, grid.value_type.name): grid for grid in reversed(own)}
 
 
 def encode_volume(
@@ -31,12 +54,27 @@ def encode_volume(
         on_event: called with a `FitEvent` now and then.
 
     Raises:
+        UnknownGridError: `settings.grid_quality` asks something of a grid that is not there.
         InvalidValuesError: a grid holds NaN or infinite active values and `settings.non_finite` is "refuse".
     """
     settings = settings or VolumeSettings()
     file = VolumeFile((source,)) if isinstance(source, SparseGrid) else source
+    check_names(parse_grid_quality(settings.grid_quality), [grid.name for grid in file])
+    return encode_frame(file, settings, Place(), mesh=mesh, device=device, on_event=on_event)
+
+
+def encode_frame(
+    file: VolumeFile, settings: VolumeSettings, place: Place, *, mesh: Mesh | None = None, device: str | None = None,
+    on_event: OnEvent = ignore_event,
+) -> CompressedVolume:  # fmt: skip
+    """Compresses all grids of a file that may be a frame of a sequence; the rest as `encode_volume`.
+
+    Args:
+        place: in the sequence; grids may refer to those of the frame before, by name.
+    """
     chosen = choose_device(device)
     grids: list[CompressedGrid] = []
+    earlier = place.grids_before()
     for position, grid in enumerate(file.grids):
         parent = _parent(file, position)
         if isinstance(grid, OpaqueGrid):
@@ -44,7 +82,8 @@ def encode_volume(
         elif parent is not None:
             grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
         else:
-            grids.append(encode_grid(grid, settings, chosen, on_event, mesh))
+            own, before = settings.of_grid(grid.name), earlier.pop((grid.name, grid.value_type.name), None)
+            grids.append(encode_grid(grid, own, chosen, on_event, mesh, before, leads=place.leads))
     return CompressedVolume(tuple(grids), file.metadata, settings.to_json())
 
 

@@ -1,7 +1,7 @@
 """A compressed volume: what a `.fcodec` file of grids holds, in memory."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fieldcodec.container.container import Container, Section, open_container, save_container
-from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridError
+from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridError, UsageError
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.clip import Box, box_of
 from fieldcodec.grid.coarsen import check_level, coarsened
@@ -19,12 +19,14 @@ from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
 from fieldcodec.volume.decode import decode_grid, decode_topology
 from fieldcodec.volume.device import choose_device
+from fieldcodec.volume.level_of_detail import decode_level, decode_surface, has_own_distance
 from fieldcodec.volume.opaque import decode_opaque
 from fieldcodec.volume.random_access import DEFAULT_CACHE_BYTES, GridAccess
-from fieldcodec.volume.sections import GRID_SECTIONS
+from fieldcodec.volume.sections import GRID_SECTIONS, StoredSections
 from fieldcodec.volume.topology_codec import encode_leaves, encode_lower_masks
 
 KIND = "volume"
+SEQUENCE_KIND = "sequence"  # see volume.sequence
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +67,8 @@ class CompressedVolume:
         Args:
             bbox: x0, y0, z0, x1, y1, z1 (or two corners), the first and the last voxels along each axis of a box in
                 index space: only leaves that meet it are decoded, and what lies outside is cut off.
-            level: 1 for half the resolution, 2 for a quarter, up to 4; see `grid.coarsen`. The box is one of full
-                resolution.
+            level: 1 for half the resolution, 2 for a quarter, up to 4; see `grid.coarsen`, and `level_of_detail` for
+                what is decoded for it. The box is one of full resolution.
 
         Raises:
             UnknownGridError: there is no grid of a name, or at a position.
@@ -80,12 +82,50 @@ class CompressedVolume:
         check_level(level)
         chosen, box = choose_device(device), None if bbox is None else box_of(bbox)
         decoded: dict[int, SparseGrid | OpaqueGrid] = {}
+        grids: list[SparseGrid | OpaqueGrid] = []
         for position in wanted:
             try:
-                decoded[position] = self._decode(position, decoded, chosen, on_event, box)
+                if level and box is None:
+                    grids.append(self._decode_level(position, chosen, on_event, level))
+                else:
+                    decoded[position] = self._decode(position, decoded, chosen, on_event, box)
+                    grids.append(_at_level(decoded[position], level))
             except MemoryError as error:
                 raise _too_large(self.grids[position]) from error
-        return VolumeFile(tuple(_at_level(grid, level) for grid in decoded.values()), self.metadata)
+        return VolumeFile(tuple(grids), self.metadata)
+
+    def drawn(
+        self, names: Sequence[int | str] | None = None, *, surface: bool = False, device: str | None = None,
+        on_event: OnEvent = ignore_event,
+    ) -> SparseGrid:  # fmt: skip
+        """The grid that a picture is of: of all, or of those named, the one with the most active voxels.
+
+        Args:
+            surface: of a level set only the surface will be looked at, so what is not needed for that may stay
+                undecoded, see `level_of_detail.decode_surface`.
+
+        Raises:
+            UnknownGridError: there is no grid of a name, or at a position.
+            UnsupportedGridError: all of them are carried byte for byte.
+            FormatError: sections are damaged.
+        """
+        keys = range(len(self.grids)) if names is None else names
+        wanted = sorted({position for key in keys for position in self._positions(key)})
+        known = [self._with_own_tree(position) for position in wanted if not self.grids[position].is_opaque]
+        if not known:
+            raise UnsupportedGridError(f"none of the {len(wanted)} grids can be drawn; points are carried only")
+        chosen = max(known, key=lambda grid: (not grid.value_type.is_bool, grid.active_voxels))
+        try:
+            if surface and has_own_distance(chosen):
+                return decode_surface(chosen, on_event)
+            return decode_grid(chosen, choose_device(device), on_event)
+        except MemoryError as error:
+            raise _too_large(chosen) from error
+
+    def _decode_level(self, position: int, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
+        if self.grids[position].is_opaque:
+            raise _without_levels(self.grids[position].name)
+        return decode_level(self._with_own_tree(position), device, on_event, level)
 
     def _decode(
         self, position: int, decoded: dict[int, SparseGrid | OpaqueGrid], device: torch.device, on_event: OnEvent,
@@ -170,7 +210,7 @@ class CompressedVolume:
         tree = self.grids[self._tree_position(position)]
         if tree.is_opaque:
             raise FormatError(f"grid {grid.name!r}: it is said to share the tree of a grid of another kind")
-        return CompressedGrid(tree.meta | own, tree.sections)
+        return CompressedGrid(tree.meta | own, tree.sections, reference=tree.reference)
 
     def _tree_position(self, position: int) -> int:
         """Of the grid whose tree an instance shares."""
@@ -197,6 +237,12 @@ class CompressedVolume:
         save_container(path, self._container(), overwrite=overwrite)
 
     def _container(self) -> Container:
+        predicted = [grid.name for grid in self.grids if grid.reference is not None]
+        if predicted:
+            raise UsageError(
+                f"grid {predicted[0]!r} is stored as a difference to another frame of its sequence, so this frame is "
+                "no file of its own; decode it and encode it again"
+            )
         meta = {
             "kind": KIND,
             "grids": [grid.meta for grid in self.grids],
@@ -213,10 +259,14 @@ def _at_level(grid: SparseGrid | OpaqueGrid, level: int) -> SparseGrid | OpaqueG
     if level == 0:
         return grid
     if isinstance(grid, OpaqueGrid):
-        raise UnsupportedGridError(
-            f"grid {grid.name!r} is carried byte for byte, so it has no coarser form; name the other grids"
-        )
+        raise _without_levels(grid.name)
     return coarsened(grid, level)
+
+
+def _without_levels(name: str) -> UnsupportedGridError:
+    return UnsupportedGridError(
+        f"grid {name!r} is carried byte for byte, so it has no coarser form; name the other grids"
+    )
 
 
 def open_volume(path: str | os.PathLike[str]) -> CompressedVolume:
@@ -229,31 +279,21 @@ def open_volume(path: str | os.PathLike[str]) -> CompressedVolume:
     return _from_container(open_container(path))
 
 
-class _Sections(Mapping[str, bytes]):
-    """The sections of one grid, read (and their checksums verified) when asked for."""
-
-    def __init__(self, opened: Container, number: int) -> None:
-        self._opened = opened
-        self._keys = {name: (section, number) for name, section in GRID_SECTIONS.items() if (section, number) in opened}
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._opened.read(*self._keys[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
 def _from_container(opened: Container) -> CompressedVolume:
     meta = opened.meta()
     kind = meta.get("kind") if isinstance(meta, dict) else None
+    if kind == SEQUENCE_KIND:
+        raise FormatError(
+            "the file holds a sequence of frames, where a volume is needed; fieldcodec.open_sequence opens it, and "
+            "commands take a frame of it with --frame"
+        )
     if kind != KIND or not isinstance(meta.get("grids"), list):
         raise FormatError(f"the file says that it holds {kind!r}; a volume is needed")
     grids = []
     for number, description in enumerate(meta["grids"]):
-        grids.append(CompressedGrid(check_description(description, number), _Sections(opened, number)))
+        if isinstance(description, dict) and "reference" in description:
+            raise FormatError(f"grid number {number} refers to another frame, but the file holds no sequence")
+        grids.append(CompressedGrid(check_description(description, number), StoredSections(opened, number)))
     return CompressedVolume(tuple(grids), metadata_from_json(meta.get("metadata", [])), meta.get("settings", {}))
 
 
@@ -273,4 +313,5 @@ def _explicit(grid: CompressedGrid) -> CompressedGrid:
     sections = {
         name: data for name, data in grid.sections.items() if name not in ("level-1 classifier", "level-0 classifier")
     } | {"lower masks": encode_lower_masks(topology, None), "leaf masks": encode_leaves(topology, None)}
-    return CompressedGrid(grid.meta | {"tree": "explicit", "networks": networks, "corrections": 0}, sections, grid.fits)
+    meta = grid.meta | {"tree": "explicit", "networks": networks, "corrections": 0}
+    return CompressedGrid(meta, sections, grid.fits, reference=grid.reference)

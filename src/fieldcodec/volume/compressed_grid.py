@@ -30,6 +30,8 @@ from fieldcodec.volume.trials import Trial
 class CompressedGrid:
     """`meta` is what the file's `meta` section says of the grid, `sections` the grid's other sections.
 
+    `reference` is the grid of an earlier frame that this one is stored as a difference to; None outside sequences.
+
     Known right after encoding only: `fits` tells how the networks were fitted, `choices` what the search for a
     lattice found of each candidate on a sample (the first one was taken), `goal_met` whether the quality asked
     for was reached, and `trials` what a choice between methods tried (the first one was taken).
@@ -41,6 +43,7 @@ class CompressedGrid:
     choices: tuple[Choice, ...] = ()
     goal_met: bool = True
     trials: tuple[Trial, ...] = ()
+    reference: "CompressedGrid | None" = None
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fieldcodec.coding.masks import decode_leaf_masks
 from fieldcodec.coding.value_masks import decode_masks_given_values
 from fieldcodec.errors import FormatError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
@@ -13,6 +14,7 @@ from fieldcodec.grid import masks
 from fieldcodec.grid.clip import Box, ClippedTree, clip_tree
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.grid.topology import Topology
+from fieldcodec.lattice.operator import Lattice
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.continuous import LeafField, NetworkField, SplineField
@@ -21,17 +23,20 @@ from fieldcodec.volume.lattice_codec import KnownNumbers, LatticeNumbers, Number
 from fieldcodec.volume.leaf_numbers import LeafNumbers
 from fieldcodec.volume.leaf_values import (
     ActiveValues,
+    InactiveValues,
     IntegerValues,
     LeafValues,
     ListedValues,
     MaskValues,
     NetworkValues,
-    inactive_values,
 )
+from fieldcodec.volume.network_chain import expert_field as expert_field
 from fieldcodec.volume.network_numbers import GuidingNumbers
-from fieldcodec.volume.networks import decode_network
 from fieldcodec.volume.normalise import Normalisation
-from fieldcodec.volume.sections import NETWORK_SECTIONS
+from fieldcodec.volume.temporal.kept import references
+from fieldcodec.volume.temporal.motion import DEGREE as MOTION_DEGREE
+from fieldcodec.volume.temporal.motion import Motion
+from fieldcodec.volume.temporal.prediction import Prediction, Reference
 from fieldcodec.volume.tiles_codec import decode_inactive_tiles
 
 
@@ -41,10 +46,12 @@ def decode_topology(grid: CompressedGrid, on_event: OnEvent = ignore_event) -> T
     Raises:
         FormatError: sections are damaged, or the fingerprint differs.
     """
-    return _decode_tree(grid, on_event, keep=False)[0]
+    return _decode_tree(grid, _reference(grid), on_event, keep=False)[0]
 
 
-def _decode_tree(grid: CompressedGrid, on_event: OnEvent, *, keep: bool) -> tuple[Topology, Numbers | None]:
+def _decode_tree(
+    grid: CompressedGrid, reference: Reference | None, on_event: OnEvent, *, keep: bool
+) -> tuple[Topology, Numbers | None]:
     """The tree, and what lattice, mesh or guiding network say of leaves, which masks may depend on.
 
     The second is None where masks depend on nothing and values are read after them. With `keep` it has all its
@@ -63,14 +70,19 @@ def _decode_tree(grid: CompressedGrid, on_event: OnEvent, *, keep: bool) -> tupl
         if spec is None and guiding is None:
             return leaves(data, leaf_origins)
         on_event(FitEvent(stage, 0, 2))
-        numbers = _numbers(grid, leaf_origins, on_block, keep=keep)
+        prediction = None if reference is None else _prediction(grid, reference, leaf_origins)
+        numbers = _numbers(grid, leaf_origins, on_block, prediction, keep=keep)
         on_event(FitEvent(stage, 1, 2))
         if spec is not None and not spec.guided:
+            if prediction is not None:
+                return decode_leaf_masks(data, leaf_origins, prediction.hints())
             return leaves(data, leaf_origins)
         return decode_masks_given_values(data, leaf_origins, _all_margins(numbers, len(leaf_origins)))
 
-    level1 = expert_field(grid, "level1")
-    topology = topology_codec.decode_topology(grid.sections, grid.meta["nodes"], level1, decode_leaves)
+    hinter = topology_codec.slot_hinter(expert_field(grid, "level1"))
+    if reference is not None:
+        hinter = reference.slot_hints
+    topology = topology_codec.decode_topology(grid.sections, grid.meta["nodes"], hinter, decode_leaves)
     on_event(FitEvent(stage, 2, 2))
     found = topology_codec.topology_hash(topology)
     if found != grid.meta["topology_hash"]:
@@ -81,7 +93,66 @@ def _decode_tree(grid: CompressedGrid, on_event: OnEvent, *, keep: bool) -> tupl
     return topology, numbers
 
 
-def _numbers(grid: CompressedGrid, leaf_origins: np.ndarray, on_block: OnBlock, *, keep: bool) -> Numbers:
+def _reference(grid: CompressedGrid) -> Reference | None:
+    """The earlier frame that a grid is predicted from, decoded; None where it is predicted from none."""
+    earlier = _earlier(grid)
+    return None if earlier is None else reference_of(earlier)
+
+
+def _earlier(grid: CompressedGrid) -> CompressedGrid | None:
+    """The grid of an earlier frame that values held by lattices are predicted from; None where there is none."""
+    spec, earlier = grid.lattice, grid.reference
+    if spec is None or spec.motion is None:
+        return None
+    if earlier is None or earlier.lattice is None or earlier.value_type != grid.value_type:
+        raise FormatError(
+            f"grid {grid.name!r}: it is predicted from an earlier frame, but refers to no grid of its type whose "
+            "values are held by lattices"
+        )
+    return earlier
+
+
+def _prediction(grid: CompressedGrid, reference: Reference, leaf_origins: np.ndarray) -> Prediction:
+    assert grid.lattice is not None
+    assert grid.lattice.motion is not None
+    stride, step = grid.lattice.motion
+    lattice = Lattice.over(leaf_origins, stride, MOTION_DEGREE)
+    motion = Motion.from_bytes(grid.section("motion"), lattice, step, reference.motion)
+    return Prediction(reference, motion, leaf_origins)
+
+
+def reference_of(grid: CompressedGrid) -> Reference:
+    """What later frames need of a grid that is held by lattices; results are kept for a while (see `Kept`).
+
+    Frames before it that it is predicted from are decoded first, one after the other.
+
+    Raises:
+        FormatError: sections are damaged.
+    """
+    chain = [grid]
+    while (found := references.get(chain[-1])) is None and (earlier := _earlier(chain[-1])) is not None:
+        chain.append(earlier)
+    for each in reversed(chain if found is None else chain[:-1]):
+        found = references.put(each, _decoded_reference(each, found))
+    assert found is not None
+    return found
+
+
+def _decoded_reference(grid: CompressedGrid, earlier: Reference | None) -> Reference:
+    spec = grid.lattice
+    if spec is None:
+        raise FormatError(f"grid {grid.name!r}: later frames refer to it, but its values are held by no lattices")
+    topology, numbers = _decode_tree(grid, earlier, ignore_event, keep=True)
+    assert numbers is not None
+    motion = numbers.prediction.motion if isinstance(numbers, KnownNumbers) and numbers.prediction else None
+    size = grid.transform.voxel_size if grid.transform.is_linear else None
+    decoded = LeafNumbers(grid, spec, topology, numbers, 0).numbers(slice(None))
+    return Reference.of(topology, spec, decoded, numbers.fixed(slice(None)), grid.background, size, motion)
+
+
+def _numbers(
+    grid: CompressedGrid, leaf_origins: np.ndarray, on_block: OnBlock, prediction: Prediction | None, *, keep: bool
+) -> Numbers:
     """F of the leaves; that of a mesh is always kept, since its triangles are prepared once for all leaves."""
     spec, guiding, background = grid.lattice, grid.guiding_network, grid.background.astype(np.float64)
     if guiding is not None:
@@ -93,8 +164,10 @@ def _numbers(grid: CompressedGrid, leaf_origins: np.ndarray, on_block: OnBlock, 
     assert spec is not None
     if spec.mesh:
         return KnownNumbers(spec, fixed_of_mesh(grid.section("mesh"), spec, leaf_origins), background)
-    lattice = LatticeNumbers.decode(grid.section("lattice coefficients"), spec, leaf_origins, background)
-    return KnownNumbers(spec, lattice.fixed(slice(None)), background) if keep else lattice
+    lattice = LatticeNumbers.decode(
+        grid.section("lattice coefficients"), spec, leaf_origins, background, prediction
+    )  # fmt: skip
+    return KnownNumbers(spec, lattice.fixed(slice(None)), background, prediction=prediction) if keep else lattice
 
 
 def _all_margins(numbers: Numbers, num_leaves: int) -> np.ndarray:
@@ -110,24 +183,6 @@ def _value_network(grid: CompressedGrid) -> ExpertField:
     if regressor is None:
         raise FormatError(f"grid {grid.name!r}: values are said to be in a network, but there is none")
     return regressor
-
-
-def expert_field(grid: CompressedGrid, role: str) -> ExpertField | None:
-    """The field of one of the networks: level1, level0, tiles or values; None where there is none."""
-    spec = grid.network_specs.get(role)
-    if spec is None:
-        return None
-    subdomains = grid.subdomains
-    if role in ("level1", "tiles"):
-        subdomains = subdomains.in_leaf_units()
-    outputs = {"level1": (1, 3), "level0": (1,)}.get(role, (grid.value_type.channels,))
-    if spec.experts != len(subdomains) or spec.extent != subdomains.extent or spec.outputs not in outputs:
-        raise FormatError(
-            f"grid {grid.name!r}: network {role!r} has {spec.experts} experts of extent {spec.extent} and "
-            f"{spec.outputs} outputs; needed are {len(subdomains)}, {subdomains.extent} and one of {outputs}"
-        )
-    data = grid.section(NETWORK_SECTIONS[role])
-    return ExpertField(subdomains, decode_network(data, spec, grid.meta["weights"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +204,7 @@ class OpenedGrid:
         """The field between voxels; None where values are not those of a spline or network alone."""
         spec = self.grid.lattice
         if isinstance(self.numbers, LatticeNumbers) and spec is not None:
-            alone = spec.levels and not (spec.residual or spec.refined or spec.signs)
+            alone = spec.levels and not (spec.residual or spec.refined or spec.signs or spec.motion)
             return SplineField(self.numbers) if alone and self.grid.value_type.is_float else None
         if self.grid.method != values_codec.NETWORK or not self.grid.value_type.is_float:
             return None
@@ -163,19 +218,21 @@ class OpenedGrid:
             FormatError: sections are damaged.
         """
         if box is None:
-            return self._sparse_grid(ClippedTree(self.topology, self.leaf_values.leaves(slice(None)), self.tiles))
+            return sparse_grid(self.grid, ClippedTree(self.topology, self.leaf_values.leaves(slice(None)), self.tiles))
         leaves = self.leaf_values.leaves
-        return self._sparse_grid(clip_tree(self.topology, self.tiles, self.grid.background, leaves, box))
+        return sparse_grid(self.grid, clip_tree(self.topology, self.tiles, self.grid.background, leaves, box))
 
-    def _sparse_grid(self, tree: ClippedTree) -> SparseGrid:
-        grid, tiles, topology = self.grid, tree.tiles, tree.topology
-        lower, upper = topology.num_lower_tiles, topology.num_upper_tiles
-        return SparseGrid(
-            name=grid.name, value_type=grid.value_type, topology=topology, leaf_values=tree.leaf_values,
-            lower_tile_values=tiles[:lower], upper_tile_values=tiles[lower : lower + upper],
-            root_tile_values=tiles[lower + upper :], background=grid.background, transform=grid.transform,
-            metadata=grid.metadata, save_as_half=grid.save_as_half,
-        )  # fmt: skip
+
+def sparse_grid(grid: CompressedGrid, tree: ClippedTree) -> SparseGrid:
+    """A decoded tree with all else that the file says of its grid."""
+    tiles, topology = tree.tiles, tree.topology
+    lower, upper = topology.num_lower_tiles, topology.num_upper_tiles
+    return SparseGrid(
+        name=grid.name, value_type=grid.value_type, topology=topology, leaf_values=tree.leaf_values,
+        lower_tile_values=tiles[:lower], upper_tile_values=tiles[lower : lower + upper],
+        root_tile_values=tiles[lower + upper :], background=grid.background, transform=grid.transform,
+        metadata=grid.metadata, save_as_half=grid.save_as_half,
+    )  # fmt: skip
 
 
 def open_grid(
@@ -191,14 +248,14 @@ def open_grid(
     Raises:
         FormatError: sections are damaged.
     """
-    topology, numbers = _decode_tree(grid, on_event, keep=keep)
+    topology, numbers = _decode_tree(grid, _reference(grid), on_event, keep=keep)
     if grid.value_type.name == "mask":
         values = LeafValues(topology, grid.value_type, MaskValues(), None)
         return OpenedGrid(grid, topology, values, topology.tile_states()[:, None])
-    inactive = inactive_values(grid, topology)
+    inactive = InactiveValues(grid, topology)
     active = _active_values(grid, topology, numbers, device, on_event, kept_bytes)
     values = LeafValues(topology, grid.value_type, active, inactive)
-    return OpenedGrid(grid, topology, values, _decode_tiles(grid, topology, device), numbers)
+    return OpenedGrid(grid, topology, values, decode_tiles(grid, topology, device), numbers)
 
 
 def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent, *, box: Box | None = None) -> SparseGrid:
@@ -227,7 +284,7 @@ def _active_values(
     return ListedValues(values, topology.leaf_active)
 
 
-def _decode_tiles(grid: CompressedGrid, topology: Topology, device: torch.device) -> np.ndarray:
+def decode_tiles(grid: CompressedGrid, topology: Topology, device: torch.device) -> np.ndarray:
     """[M + K + T, C]: values of all tiles."""
     active = topology.tile_states()
     tiles = decode_inactive_tiles(grid.sections, topology, grid.value_type)

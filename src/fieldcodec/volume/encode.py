@@ -17,27 +17,38 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
-from fieldcodec.volume.lattice_values import encode_lattice
+from fieldcodec.volume.decode import reference_of
+from fieldcodec.volume.lattice_values import Habit, encode_lattice
+from fieldcodec.volume.network_chain import DIFFERENCES
 from fieldcodec.volume.network_encode import NetworkEncoder
 from fieldcodec.volume.parts import Parts
-from fieldcodec.volume.quality import Goal, goal_of, parse_size
+from fieldcodec.volume.quality import Goal, goal_of, is_surface, parse_size
 from fieldcodec.volume.roughness import roughness
 from fieldcodec.volume.sections import FRAME_BYTES
 from fieldcodec.volume.settings import VolumeSettings
 from fieldcodec.volume.smallest import SmallestSearch
+from fieldcodec.volume.temporal.prediction import Reference
 from fieldcodec.volume.tiles_codec import encode_inactive_tiles
 from fieldcodec.volume.training import Trainer
 
+_LASTING = 1.2  # of a frame's bytes may be what the next one takes by the same means, or others are looked for
+_LEADING = 0.5  # of the error allowed, for a level set that others are predicted from: they inherit its errors
 _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
 
 
 def encode_grid(
-    grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None = None
-) -> CompressedGrid:
+    grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None = None,
+    reference: CompressedGrid | None = None, *, leads: bool = False,
+    domain: tuple[np.ndarray, np.ndarray] | None = None,
+) -> CompressedGrid:  # fmt: skip
     """Compresses one grid.
 
     Args:
         mesh: what a level set was made from, in world space.
+        reference: the same grid of an earlier frame, from which this one may be predicted.
+        leads: later frames will be predicted from this grid, so that its errors are theirs, too.
+        domain: [3] smallest and [3] largest active index of the grid in all frames of its group, so that networks
+            have the same domains in all of them; None outside sequences.
 
     Raises:
         InvalidValuesError: active values are NaN or infinite and `settings.non_finite` is "refuse".
@@ -47,18 +58,23 @@ def encode_grid(
     if settings.method == "smallest" and _wants_fit(grid):
         search = SmallestSearch(grid, settings, lambda one: encode_grid(grid, one, device, on_event, mesh), device)
         return search.run()
-    parts = Parts()
+    parts, predicted_from = Parts(), None
     parts.sections |= topology_codec.encode_tables(grid.topology)
     if not _wants_fit(grid):
         _encode_exactly(parts, grid)
     elif settings.wants_network:
         settings = _network_settings(grid, settings)
-        grid = NetworkEncoder(parts, Trainer(grid, settings, device, on_event)).encode()
+        grid = NetworkEncoder(parts, Trainer(grid, settings, device, on_event, domain, reference)).encode()
+        if DIFFERENCES in parts.meta:
+            predicted_from = reference
     else:
-        _encode_by_lattice(parts, grid, settings, device, on_event, mesh)
+        if _encode_by_lattice(parts, grid, settings, device, on_event, mesh, reference, leads=leads):
+            predicted_from = reference
     _encode_inactive(parts, grid)
     sections = {name: data for name, data in parts.sections.items() if data}
-    compressed = CompressedGrid(describe_grid(grid) | parts.meta, sections, parts.fits, tuple(parts.choices))
+    compressed = CompressedGrid(
+        describe_grid(grid) | parts.meta, sections, parts.fits, tuple(parts.choices), reference=predicted_from
+    )
     size = settings.quality.size
     return replace(compressed, goal_met=parts.goal_met if size is None else compressed.num_bytes <= parse_size(size))
 
@@ -145,29 +161,58 @@ def _encode_exactly(parts: Parts, grid: SparseGrid) -> None:
 
 
 def _encode_by_lattice(
-    parts: Parts, grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None
-) -> None:
-    """Active values and leaf masks by a lattice, unless exact values take no more bytes."""
+    parts: Parts, grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent,
+    mesh: Mesh | None, earlier: CompressedGrid | None, *, leads: bool,
+) -> bool:  # fmt: skip
+    """Active values and leaf masks by a lattice, unless exact values take no more bytes.
+
+    Returns whether the reference is needed to decode them.
+    """
     active = grid.active_values()
     value_range = float(active.max()) - float(active.min())
     goal = goal_of(settings.quality, grid, value_range, settings.target_rmse)
     if goal.size is not None:
         goal = replace(goal, size=max(1, goal.size - _bytes_of_the_rest(parts, grid)))
-    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device)
+    reference, habit = (None, None) if earlier is None else (_decoded(grid, earlier), _habit(earlier))
+    encoding = None
+    if leads and is_surface(grid) and goal.size is None and not goal.lossless:
+        encoding = encode_lattice(grid, goal.finer(_LEADING), settings.seed, on_event, mesh, device, reference, habit)
+    if encoding is None or not encoding.met:
+        encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit)
     if not encoding.met and goal.size is None:  # more than a lattice can promise; exact values meet any demand
-        encoding = encode_lattice(grid, Goal(lossless=True), settings.seed, on_event, device=device)
-    size = sum(len(data) for data in encoding.sections.values())
+        encoding = encode_lattice(
+            grid, Goal(lossless=True), settings.seed, on_event, device=device, reference=reference
+        )
+    size = encoding.num_bytes
     if size >= active.nbytes // values_codec.HOPELESS:
         exact = Parts()
         _encode_exactly(exact, grid)
         if len(exact.sections["voxel values"]) + len(exact.sections["leaf masks"]) <= size:
             parts.sections |= exact.sections
             parts.meta |= exact.meta
-            return
-    parts.sections["lower masks"] = topology_codec.encode_lower_masks(grid.topology, None)
+            return False
+    hints = None
+    if reference is not None and encoding.is_predicted:
+        hints = reference.slot_hints(grid.topology.lower_origins)
+    parts.sections["lower masks"] = topology_codec.encode_lower_masks(grid.topology, hints)
     parts.sections |= encoding.sections
     parts.meta["values"] = {"method": values_codec.LATTICE, **encoding.meta}
     parts.choices, parts.goal_met = encoding.choices, encoding.met
+    return encoding.is_predicted
+
+
+def _decoded(grid: SparseGrid, earlier: CompressedGrid) -> Reference | None:
+    """An earlier frame's grid, decoded; None where this one cannot be predicted from it."""
+    if earlier.lattice is None or earlier.value_type != grid.value_type:
+        return None
+    return reference_of(earlier)
+
+
+def _habit(earlier: CompressedGrid) -> Habit | None:
+    """What did well for an earlier frame that was predicted, too."""
+    if earlier.lattice is None or earlier.lattice.motion is None or not earlier.choices or not earlier.goal_met:
+        return None
+    return Habit(earlier.choices[0], int(_LASTING * sum(len(data) for data in earlier.sections.values())))
 
 
 def _bytes_of_the_rest(parts: Parts, grid: SparseGrid) -> int:

@@ -21,6 +21,7 @@ from fieldcodec.io.mesh.coded import decode_mesh, leaf_distances_to
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
 from fieldcodec.lattice.refinement import Neighbourhoods, Refinement
 from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
+from fieldcodec.volume.temporal.prediction import Prediction
 
 _BLOCK_LEAVES = 4096
 _WHAT = "lattice coefficients"
@@ -58,6 +59,7 @@ class LatticeNumbers:
         lattices: of the levels of `spec`.
         integers: coefficients, [channel][level] of [n] int32.
         background: [C] float64.
+        prediction: from an earlier frame, to which lattices add; None where there is none.
     """
 
     spec: LatticeSpec
@@ -65,10 +67,18 @@ class LatticeNumbers:
     lattices: tuple[Lattice, ...]
     integers: tuple[tuple[np.ndarray, ...], ...]
     background: np.ndarray
+    prediction: Prediction | None = None
 
     @staticmethod
-    def decode(data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray, background: np.ndarray) -> "LatticeNumbers":
+    def decode(
+        data: bytes, spec: LatticeSpec, leaf_origins: np.ndarray, background: np.ndarray,
+        prediction: Prediction | None = None,
+    ) -> "LatticeNumbers":  # fmt: skip
         """Raises FormatError where the bytes are damaged."""
+        if not spec.levels:  # then there is no section
+            return LatticeNumbers(
+                spec, leaf_origins, (), ((),) * len(spec.unit), background.astype(np.float64), prediction
+            )
         reader = ByteReader(data, _WHAT)
         lattices = tuple(Lattice.over(leaf_origins, level.stride, level.degree) for level in spec.levels)
         integers = tuple(
@@ -76,10 +86,13 @@ class LatticeNumbers:
             for _ in spec.unit
         )
         reader.end()
-        return LatticeNumbers(spec, leaf_origins, lattices, integers, background.astype(np.float64))
+        return LatticeNumbers(spec, leaf_origins, lattices, integers, background.astype(np.float64), prediction)
 
     def fixed(self, rows: Rows) -> np.ndarray:
-        fixed = np.zeros((len(self.integers), len(self.leaf_origins[rows]), masks.LEAF_SLOTS), np.int32)
+        if self.prediction is None:
+            fixed = np.zeros((len(self.integers), len(self.leaf_origins[rows]), masks.LEAF_SLOTS), np.int32)
+        else:
+            fixed = self.prediction.of(rows).fixed(self.spec)
         for of_channel, integers in zip(fixed, self.integers, strict=True):
             for level, lattice, numbers in zip(self.spec.levels, self.lattices, integers, strict=True):
                 lattice.add_exact(numbers, float(level.step), of_channel, rows)
@@ -91,12 +104,16 @@ class LatticeNumbers:
 
 @dataclass(frozen=True, eq=False)
 class KnownNumbers:
-    """F of all leaves, kept: [C, N, 512] int32, and margins [N, 512] int16, which are derived where they are None."""
+    """F of all leaves, kept: [C, N, 512] int32, and margins [N, 512] int16, which are derived where they are None.
+
+    `prediction` is the one that F was predicted by, where it was.
+    """
 
     spec: LatticeSpec
     all_fixed: np.ndarray
     background: np.ndarray
     all_margins: np.ndarray | None = None
+    prediction: Prediction | None = None
 
     def fixed(self, rows: Rows) -> np.ndarray:
         return self.all_fixed[:, rows]

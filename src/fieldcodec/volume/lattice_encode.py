@@ -18,7 +18,6 @@ from fieldcodec.coding.residuals import encode_residuals
 from fieldcodec.coding.value_masks import encode_masks_given_values
 from fieldcodec.container.canonical_json import dump_json
 from fieldcodec.fit.torch_equations import equations_on
-from fieldcodec.grid import masks
 from fieldcodec.io.mesh.coded import encode_mesh
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.lattice.basis import MAX_COEFFICIENT
@@ -46,6 +45,7 @@ _BEND_STEPS = 4.0  # second differences of so many steps count as large
 _MESH_UNITS = 1024  # units of F in a third of a level set's half width, for distances to a mesh
 _ECONOMY = 65  # per cent: how dearly a residual may be bought (see `encode_residuals`)
 _COARSE = 50  # per cent of the step for the voxels from which the others are predicted
+_CHAIN_UNIT = 1 / 2048  # scaled
 _RESIDUAL_SHARE = (STEP_UNITS - 2) / STEP_UNITS  # of the step a bound allows: rounding to units takes the rest
 
 
@@ -80,12 +80,14 @@ class LatticeFitter:
     Attributes:
         device: where lattices are fitted.
         share: of the whole, where the problem is a sample; what is stored once counts by it.
+        motion: of the problem's prediction, see `LatticeSpec`; None where it has none.
         networks: the refinements fitted last, with which others begin.
     """
 
     problem: LatticeProblem
     device: torch.device = CPU
     share: float = 1.0
+    motion: tuple[int, int] | None = None
     networks: dict[Candidate, Refinement] = field(default_factory=dict)
     _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
     _first: dict[tuple[int, int], tuple[float, list[LatticeFit]]] = field(default_factory=dict)
@@ -111,8 +113,7 @@ class LatticeFitter:
         """
         problem = self.problem
         spec = self._spec(candidate, step)
-        shape = (problem.channels, len(problem.origins), masks.LEAF_SLOTS)
-        fixed = np.zeros(shape, np.int32)
+        fixed = problem.predicted_fixed(spec)
         integers = []
         for channel in range(problem.channels):
             integers.append(tuple(self._levels(candidate, spec, channel, fixed[channel])))
@@ -157,7 +158,7 @@ class LatticeFitter:
 
     @cached_property
     def _plain_masks(self) -> bytes:
-        return encode_leaf_masks(self.problem.packed, self.problem.origins)
+        return encode_leaf_masks(self.problem.packed, self.problem.origins, self.problem.hints)
 
     def coded(self, attempt: Attempt) -> tuple[LatticeSpec, dict[str, bytes]]:
         """The sections of an attempt, the leaf masks among them; the specification says how those are coded."""
@@ -193,6 +194,8 @@ class LatticeFitter:
         finest = reach / MAX_COEFFICIENT  # below, coefficients could not be stored
         steps = [max(step * ratio, finest) for _, _, ratio in candidate.levels] + [step] * candidate.residual
         unit = max(min(steps or [step]) / STEP_UNITS, reach / MAX_FIXED)
+        if problem.predicted is not None:  # numbers are rounded to units in every frame of a chain
+            unit = min(unit, _CHAIN_UNIT)
         whole = [max(1, round(each / unit)) for each in steps]
         residual = max(1, int(whole[-1] * _RESIDUAL_SHARE)) if candidate.residual else 0
         levels = tuple(
@@ -201,7 +204,7 @@ class LatticeFitter:
         return LatticeSpec(
             banded=problem.surface, unit=tuple((problem.scale * unit).tolist()), offset=tuple(problem.offset.tolist()),
             low=tuple(problem.low.tolist()), high=tuple(problem.high.tolist()), levels=levels, residual=residual,
-            refined=candidate.refined, signs=candidate.signs,
+            refined=candidate.refined, signs=candidate.signs, motion=self.motion,
         )  # fmt: skip
 
     def _levels(self, candidate: Candidate, spec: LatticeSpec, channel: int, fixed: np.ndarray) -> Sequence[np.ndarray]:
@@ -229,7 +232,7 @@ class LatticeFitter:
             options, lattice, problem = _options(level.stride, step), self.lattice(*key), self.problem
             fits = [
                 LatticeFit(lattice, target, problem.importance, options, self._make_equations)
-                for target in problem.targets
+                for target in problem.unpredicted
             ]
             self._first[key] = step, fits
         return self._first[key][1][channel]

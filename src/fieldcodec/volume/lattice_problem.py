@@ -10,8 +10,9 @@ from fieldcodec.grid import masks
 from fieldcodec.grid.continuation import continue_distance
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.lattice.fit import IMPORTANCE_ONE
-from fieldcodec.volume.lattice_spec import EXACT_TYPES
+from fieldcodec.volume.lattice_spec import EXACT_TYPES, LatticeSpec
 from fieldcodec.volume.quality import is_surface
+from fieldcodec.volume.temporal.prediction import Predicted
 
 _BAND_VOXELS = 3.0  # half width that a level set's scaled values have
 _NEAR_BAND = 4.5  # scaled distance up to which voxels outside the band matter for its edge
@@ -33,6 +34,8 @@ class LatticeProblem:
         background: [C] float64.
         surface: the values are signed distances with a band of 3 scaled units.
         values: [N, 512, C] the grid's own.
+        predicted, hints: what is known of values, and of states ([N, 512] uint8, see `coding.masks`), from an earlier
+            frame; None where nothing is.
     """
 
     origins: np.ndarray
@@ -46,6 +49,8 @@ class LatticeProblem:
     background: np.ndarray
     surface: bool
     values: np.ndarray
+    predicted: Predicted | None = None
+    hints: np.ndarray | None = None
 
     @property
     def num_active(self) -> int:
@@ -64,6 +69,19 @@ class LatticeProblem:
     def largest_target(self) -> float:
         """The largest magnitude of a target."""
         return float(np.abs(self.targets).max())
+
+    @cached_property
+    def unpredicted(self) -> np.ndarray:
+        """[C, N, 512] float32: what of the targets the prediction leaves open."""
+        if self.predicted is None:
+            return self.targets
+        return self.targets - self.predicted.scaled(self.offset, self.scale)
+
+    def predicted_fixed(self, spec: LatticeSpec) -> np.ndarray:
+        """[C, N, 512] int32: F as it is predicted; 0 where nothing is known."""
+        if self.predicted is None:
+            return np.zeros(self.targets.shape, np.int32)
+        return self.predicted.fixed(spec)
 
     @property
     def inside(self) -> np.ndarray:
@@ -109,6 +127,8 @@ class LatticeProblem:
         return LatticeProblem(
             self.origins[rows], self.active[rows], self.targets[:, rows], self.importance[rows],
             self.offset, self.scale, self.low, self.high, self.background, self.surface, self.values[rows],
+            None if self.predicted is None else self.predicted.subset(rows),
+            None if self.hints is None else self.hints[rows],
         )  # fmt: skip
 
     def sample(self, num_leaves: int, seed: int) -> "LatticeProblem":

@@ -46,6 +46,20 @@ _BOUNDED = (
     Candidate(((4, 1, 3.0),), residual=True),
     Candidate(((4, 3, 1.6),), residual=True),
 )
+_PREDICTED_SURFACE = (
+    Candidate(()),
+    Candidate(((16, 3, 1.0),)),
+    Candidate(((8, 3, 1.0),)),
+    Candidate(((4, 3, 1.0),)),
+    Candidate((), residual=True),
+)
+_PREDICTED_OTHER = (
+    Candidate(()),
+    Candidate(((8, 3, 1.0),)),
+    Candidate(((4, 3, 1.0),)),
+    Candidate((), residual=True),
+    Candidate(((8, 3, 4.0),), residual=True),
+)
 _OTHER = (
     Candidate(((8, 3, 1.0),)),
     Candidate(((4, 3, 1.0),)),
@@ -77,7 +91,7 @@ def choose(
         on_tried: told how many candidates of how many are done.
     """
     sample, choices = fitter.problem, list[Choice]()
-    candidates = _candidates(goal, sample.surface)
+    candidates = _candidates(goal, sample)
     for number, candidate in enumerate(candidates):
         on_tried(number, len(candidates) + 1)
         if goal.lossless:
@@ -255,13 +269,15 @@ def _next_step(known: Sequence[tuple[float, float]], sign: float) -> float:
     return last[0] + sign * min(max(aim - last[1], -2.0), 2.0)
 
 
-def _candidates(goal: Goal, surface: bool) -> tuple[Candidate, ...]:
+def _candidates(goal: Goal, problem: LatticeProblem) -> tuple[Candidate, ...]:
     """What is worth trying; a bound on every voxel and exact values need residuals."""
     if goal.lossless:
         return tuple(replace(candidate, residual=False) for candidate in _BOUNDED)
     if goal.max_error is not None:
         return _BOUNDED
-    return _SURFACE if surface else _OTHER
+    if problem.predicted is not None:
+        return _PREDICTED_SURFACE if problem.surface else _PREDICTED_OTHER
+    return _SURFACE if problem.surface else _OTHER
 
 
 def _lossless_choice(fitter: LatticeFitter, candidate: Candidate, step: float) -> Choice:

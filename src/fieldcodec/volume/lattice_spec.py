@@ -16,6 +16,7 @@ from fieldcodec.lattice import basis
 from fieldcodec.lattice.operator import MAX_FIXED
 
 MAX_LEVELS = 8
+MAX_MOTION_STEP = 1 << 12  # four voxels
 STEP_UNITS = 64  # units of F in the finest step: rounding to units then adds nothing worth mentioning
 MARGIN_BAND = 192  # margins of the mask coder: a level set's half width (3 voxels of 64 each)
 EXACT_TYPES = {name: np.dtype(f"<{name}") for name in ("f2", "f4", "f8", "i4", "i8", "u4")}
@@ -47,6 +48,8 @@ class LatticeSpec:
         banded: values are distances in a narrow band, the background being its half width.
         refined: a network mends F of active voxels, see `lattice.refinement`.
         signs: which active voxels lie inside the surface is stored, and overrules the sign of F.
+        motion: stride in voxels and step in 1/1024 voxel of the motion with which F is predicted from an earlier
+            frame; None where it is not.
     """
 
     unit: tuple[float, ...]
@@ -61,9 +64,10 @@ class LatticeSpec:
     mesh: float = 0.0
     refined: bool = False
     signs: bool = False
+    motion: tuple[int, int] | None = None
 
     def __str__(self) -> str:
-        names = ["mesh"] * bool(self.mesh)
+        names = ["motion"] * (self.motion is not None) + ["mesh"] * bool(self.mesh)
         names += [basis.name(level.stride, level.degree) for level in self.levels]
         names += ["exact" if self.exact else "residual"] * bool(self.residual)
         return " + ".join(names + ["refinement"] * self.refined + ["signs"] * self.signs)
@@ -124,7 +128,9 @@ class LatticeSpec:
             "levels": [[level.stride, level.degree, level.step] for level in self.levels],
             "residual": self.residual, "exact": self.exact, "guided": self.guided,
             "banded": self.banded, "mesh": self.mesh,
-        } | {name: True for name in _OPTIONAL if getattr(self, name)}  # fmt: skip
+        } | {name: True for name in _OPTIONAL if getattr(self, name)} | (
+            {} if self.motion is None else {"motion": list(self.motion)}
+        )  # fmt: skip
 
     @staticmethod
     def from_json(data: Any, channels: int) -> "LatticeSpec":
@@ -137,10 +143,14 @@ class LatticeSpec:
             residual, exact = _integer(data["residual"]), str(data["exact"])
             guided, banded, mesh = data["guided"], data["banded"], _finite(data["mesh"])
             refined, signs = (data.get(name, False) for name in _OPTIONAL)
+            motion = _motion(data["motion"]) if "motion" in data else None
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"the description of a lattice is not understood: {error}") from error
         good = all(len(numbers) == channels for numbers in (unit, offset, low, high)) and all(x > 0 for x in unit)
-        good &= len(levels) <= (MAX_LEVELS if mesh == 0 else 0) and (len(levels) > 0 or mesh > 0 or residual > 0)
+        good &= len(levels) <= (MAX_LEVELS if mesh == 0 else 0) and (
+            len(levels) > 0 or mesh > 0 or residual > 0 or motion is not None
+        )
+        good &= motion is None or mesh == 0
         good &= 0 <= mesh <= MAX_FIXED and 0 <= residual <= MAX_FIXED and (mesh == 0 or channels == 1)
         good &= (
             (exact == "" or (exact in EXACT_TYPES and residual == 1))
@@ -153,7 +163,16 @@ class LatticeSpec:
             good &= level.stride in basis.STRIDES and level.degree in basis.DEGREES and 1 <= level.step <= MAX_FIXED
         if not good:
             raise FormatError(f"the description of a lattice holds numbers that are not allowed: {data!r:.300}")
-        return LatticeSpec(unit, offset, low, high, levels, residual, exact, guided, banded, mesh, refined, signs)
+        return LatticeSpec(
+            unit, offset, low, high, levels, residual, exact, guided, banded, mesh, refined, signs, motion
+        )
+
+
+def _motion(data: Any) -> tuple[int, int]:
+    stride, step = (_integer(number) for number in data)
+    if stride not in basis.MOTION_STRIDES or not 1 <= step <= MAX_MOTION_STEP:
+        raise ValueError(f"motion with a stride of {stride} and a step of {step} is not allowed")
+    return stride, step
 
 
 def _finite(number: Any) -> float:

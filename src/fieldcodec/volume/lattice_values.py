@@ -1,10 +1,12 @@
 """Grid -> lattice sections: the search, the final attempt, and its masks, checked against the goal as decoded.
 
 SparseGrid --> LatticeProblem --> search on a sample --> attempts on the whole grid --> coefficients
-                                                                            \\-> leaf masks, guided by F
-                                                                             \\-> residuals
+                    |  \\                                                        \\-> leaf masks, guided by F
+                    |   (with what an earlier frame says, and without)           \\-> residuals
+                    \\-> motion
 """
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,11 +28,14 @@ from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
 from fieldcodec.volume.lattice_problem import LatticeProblem
 from fieldcodec.volume.lattice_search import Loss, choose, estimate_loss, excess, find_step
 from fieldcodec.volume.quality import Goal
+from fieldcodec.volume.temporal.motion_search import find_motion
+from fieldcodec.volume.temporal.prediction import Prediction, Reference
 
 _SAMPLE_LEAVES = 2048
 _TRIES = 4
 _CAUTIOUS = 0.98  # of a step that was good on the sample, to begin with
 _MESH_BITS = (10, 11, 12, 13, 14)
+_TYPICAL_ERROR = 0.03  # scaled, where the goal is none for the values
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,28 @@ class LatticeEncoding:
     choices: list[Choice] = field(default_factory=list)
     met: bool = True
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(len(data) for data in self.sections.values())
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether decoding needs the earlier frame."""
+        return "motion" in self.meta
+
+
+@dataclass(frozen=True)
+class Habit:
+    """What was chosen for an earlier frame that was predicted itself, and how many bytes another one may take by it."""
+
+    choice: Choice
+    bytes: int
+
 
 def encode_lattice(
-    grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None, device: torch.device = CPU
-) -> LatticeEncoding:
+    grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None, device: torch.device = CPU,
+    reference: Reference | None = None, habit: Habit | None = None,
+) -> LatticeEncoding:  # fmt: skip
     """Values and leaf masks of a grid with active leaf voxels, all finite.
 
     Args:
@@ -60,32 +83,102 @@ def encode_lattice(
         seed: of the sample.
         mesh: in world space; what the level set was made from, which may be smaller than any lattice.
         device: where lattices are fitted.
+        reference: the same grid of an earlier frame; values are predicted from it where that saves bytes.
+        habit: what was chosen for that frame, which is tried first and taken where it still does well.
     """
     stages = _Stages(grid.name or "unnamed", on_event)
     stages.begin("prepare")
     problem = LatticeProblem.of(grid)
     interior = float(negative_set(grid).count) if problem.surface else 0.0
-    sample = problem.sample(_SAMPLE_LEAVES, seed)
-    share = sample.num_active / problem.num_active
+    searches = []
+    if reference is not None and reference.distances == problem.surface:
+        stages.begin("find motion")
+        scaled = _on_sample(goal, problem, 1.0)
+        motion = find_motion(problem, reference, scaled.rmse or scaled.max_error or _TYPICAL_ERROR, seed)
+        prediction = Prediction(reference, motion, problem.origins)
+        known = replace(problem, predicted=prediction.of(slice(None)), hints=prediction.hints())
+        searches.append(_Search.of(known, prediction, goal, interior, seed, device))
+        if habit is not None:
+            usual = searches[0].last(grid, stages).encoding([habit.choice])
+            if usual.met and usual.num_bytes <= habit.bytes:
+                stages.end()
+                return replace(usual, choices=[habit.choice])
+        stages.begin("search on a sample of differences")
+        searches[0].run(stages)
+    alone = _Search.of(problem, None, goal, interior, seed, device)
     stages.begin("search on a sample")
-    fitter = LatticeFitter(sample, device, share)
-    choices = choose(fitter, _on_sample(goal, problem, share), interior * share, stages.advance)
-    last = _Last(grid, goal, LatticeFitter(problem, device, networks=fitter.networks), stages)
-    encoding = None
+    alone.run(stages)
+    searches = sorted([*searches, alone], key=lambda search: search.cost)
+    encoding: LatticeEncoding | None = None
     if mesh is not None:
         with suppress(InputError, FormatError):  # raised for meshes that cannot be coded
-            encoding = _by_mesh(last, sample, mesh, share, interior, choices)
-    if encoding is None:
-        encoding = replace(last.encoding(choices), choices=choices)
+            encoding = _by_mesh(alone.last(grid, stages), alone, mesh, interior)
+    for search in searches:
+        if encoding is None or not encoding.met:
+            encoding = search.last(grid, stages).encoding(search.choices)
+            encoding = replace(encoding, choices=search.choices)
+    assert encoding is not None
     stages.end()
     return encoding
 
 
-def _by_mesh(
-    last: "_Last", sample: LatticeProblem, mesh: Mesh, share: float, interior: float, choices: list[Choice]
-) -> LatticeEncoding | None:
+@dataclass
+class _Search:
+    """The search for a lattice on a sample of a problem's leaves.
+
+    Attributes:
+        prediction: that the problem has; None where it has none.
+        goal: in the file's units.
+        share: of the whole that the sample is.
+        choices: what was found, in the order of preference.
+    """
+
+    prediction: Prediction | None
+    goal: Goal
+    fitter: LatticeFitter
+    whole: LatticeFitter
+    interior: float
+    share: float
+    choices: list[Choice] = field(default_factory=list)
+
+    @staticmethod
+    def of(
+        problem: LatticeProblem, prediction: Prediction | None, goal: Goal, interior: float, seed: int,
+        device: torch.device,
+    ) -> "_Search":  # fmt: skip
+        sample = problem.sample(_SAMPLE_LEAVES, seed)
+        share = sample.num_active / problem.num_active
+        motion = None if prediction is None else prediction.motion.numbers
+        fitter, whole = LatticeFitter(sample, device, share, motion), LatticeFitter(problem, device, 1.0, motion)
+        return _Search(prediction, goal, fitter, whole, interior, share)
+
+    def run(self, stages: "_Stages") -> None:
+        goal = _on_sample(self.goal, self.whole.problem, self.share)
+        self.choices = choose(self.fitter, goal, self.interior * self.share, stages.advance)
+        self.whole.networks = self.fitter.networks
+
+    @property
+    def motion(self) -> bytes:
+        return b"" if self.prediction is None else self.prediction.motion_bytes
+
+    @property
+    def cost(self) -> float:
+        """By which searches are compared: bytes, or for a size the error; a choice that was not tried comes last."""
+        best = self.choices[0]
+        if best.bytes == 0:
+            return math.inf
+        return best.rmse if self.goal.size is not None else best.bytes + len(self.motion) * self.share
+
+    def last(self, grid: SparseGrid, stages: "_Stages") -> "_Last":
+        size = self.goal.size
+        goal = self.goal if size is None else replace(self.goal, size=max(1, size - len(self.motion)))
+        return _Last(grid, goal, self.whole, stages, self.motion)
+
+
+def _by_mesh(last: "_Last", search: _Search, mesh: Mesh, interior: float) -> LatticeEncoding | None:
     """A coded mesh, where it meets the goal in fewer bytes than the best lattice took on the sample."""
     grid, goal = last.grid, last.goal
+    sample, share = search.fitter.problem, search.share
     only_surface = goal.size is None and goal.max_error is None and not goal.lossless
     if not (sample.surface and only_surface and grid.transform.is_linear):
         return None
@@ -105,7 +198,7 @@ def _by_mesh(
         found.append(Choice(attempt.candidate, 0.0, masks_alone + int(len(attempt.mesh) * share), loss.rmse))
         if len(found) > 1 and found[-1].bytes > found[-2].bytes:
             break
-    tried = sorted([*found, *choices], key=lambda choice: choice.bytes)
+    tried = sorted([*found, *search.choices], key=lambda choice: choice.bytes)
     for choice in tried:
         if not choice.candidate.mesh_bits:
             break
@@ -135,6 +228,7 @@ class _Last:
     goal: Goal
     fitter: LatticeFitter
     stages: "_Stages"
+    motion: bytes = b""
 
     def encoding(self, choices: list[Choice]) -> LatticeEncoding:
         """By the first choice that meets the goal on the whole grid, else the nearest miss."""
@@ -188,7 +282,7 @@ class _Last:
     def finished(self, attempt: Attempt) -> LatticeEncoding:
         self.stages.begin("code masks and coefficients")
         spec, sections = self.fitter.coded(attempt)
-        return LatticeEncoding(spec.to_json(), sections)
+        return LatticeEncoding(spec.to_json(), sections | {"motion": self.motion})
 
 
 class _Stages:

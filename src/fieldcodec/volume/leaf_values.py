@@ -4,6 +4,7 @@ inactive voxels (exact) ---------------------------------------+
 active voxels: lattice, guiding network | network | list ------+--> leaf values [n, 512, C]
 """
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.values_codec import FEW_VALUES, bits_of
 
 _SAMPLE = 4096
+_COMPARED = 8  # entries of a palette up to which comparing with each is faster than searching
 
 
 class ActiveValues(Protocol):
@@ -81,6 +83,30 @@ class ListedValues:
         leaf_values[masks.unpack(listed)] = entries if self._palette is None else self._palette[entries]
 
 
+class InactiveValues:
+    """The values of inactive voxels; decoded, of all leaves, when they are needed for the first time."""
+
+    def __init__(self, grid: CompressedGrid, topology: Topology) -> None:
+        self._grid, self._topology = grid, topology
+
+    def write(self, rows: Rows, leaf_values: np.ndarray, leaf_active: np.ndarray) -> None:
+        """As `ActiveValues`.
+
+        Raises:
+            FormatError: their section is damaged.
+        """
+        self._listed.write(rows, leaf_values, leaf_active)
+
+    @cached_property
+    def _listed(self) -> ListedValues:
+        inactive, value_type = ~self._topology.leaf_active, self._grid.value_type
+        values = decode_slot_values(
+            self._grid.section("inactive voxels"), inactive, masks.LEAF_LOG2, self._topology.leaf_origins,
+            value_type.dtype, value_type.channels,
+        )  # fmt: skip
+        return ListedValues(values, inactive)
+
+
 class MaskValues:
     """Values of mask grids, which are their states."""
 
@@ -92,7 +118,7 @@ class LeafValues:
     """The leaves of one compressed grid."""
 
     def __init__(
-        self, topology: Topology, value_type: ValueType, active: ActiveValues, inactive: ListedValues | None
+        self, topology: Topology, value_type: ValueType, active: ActiveValues, inactive: InactiveValues | None
     ) -> None:
         """`inactive` None: the values of all voxels come from `active`."""
         self._topology, self._value_type = topology, value_type
@@ -112,20 +138,6 @@ class LeafValues:
         return values
 
 
-def inactive_values(grid: CompressedGrid, topology: Topology) -> ListedValues:
-    """The values of inactive voxels.
-
-    Raises:
-        FormatError: their section is damaged.
-    """
-    inactive, value_type = ~topology.leaf_active, grid.value_type
-    values = decode_slot_values(
-        grid.section("inactive voxels"), inactive, masks.LEAF_LOG2, topology.leaf_origins, value_type.dtype,
-        value_type.channels,
-    )  # fmt: skip
-    return ListedValues(values, inactive)
-
-
 def _with_palette(values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """[K, C] values -> palette [P, C] and [K] uint8 entries; or no palette and the values, where they are many."""
     if not len(values):
@@ -134,7 +146,20 @@ def _with_palette(values: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     palette = np.unique(bits[:: max(1, len(bits) // _SAMPLE)])
     if len(palette) > FEW_VALUES or bits.dtype.kind == "V":
         return None, values
-    entries = np.minimum(np.searchsorted(palette, bits), len(palette) - 1).astype(np.uint8)
-    if not np.array_equal(palette[entries], bits):
+    entries = _entries(palette, bits)
+    if entries is None:
         return None, values
     return palette.view(values.dtype).reshape(len(palette), values.shape[1]), entries
+
+
+def _entries(palette: np.ndarray, bits: np.ndarray) -> np.ndarray | None:
+    """[K] uint8: which entry each value is; None where one is no entry."""
+    if len(palette) > _COMPARED:
+        entries = np.minimum(np.searchsorted(palette, bits), len(palette) - 1).astype(np.uint8)
+        return entries if np.array_equal(palette[entries], bits) else None
+    entries, known = np.zeros(len(bits), np.uint8), 0
+    for number, entry in enumerate(palette):
+        same = bits == entry
+        entries[same] = number
+        known += int(np.count_nonzero(same))
+    return entries if known == len(bits) else None

@@ -13,11 +13,12 @@ from fieldcodec.fit.phases import FitEvent
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.fields import ExpertField, FieldEvaluator, level0_hints, level1_hints
+from fieldcodec.volume.network_chain import earlier_experts
 from fieldcodec.volume.network_numbers import guided_masks, spec_of
-from fieldcodec.volume.networks import encode_network
+from fieldcodec.volume.networks import encode_network, encode_network_differences
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.outside import Outside, values_tell_masks
-from fieldcodec.volume.parts import Parts
+from fieldcodec.volume.parts import Parts, StoredNetwork
 from fieldcodec.volume.quality import is_surface
 from fieldcodec.volume.subdomains import Subdomains
 from fieldcodec.volume.training import Trainer, active_tiles
@@ -60,12 +61,13 @@ class NetworkEncoder:
         """Active voxel values: a regressor, unless storing them exactly takes no more bytes."""
         parts, trainer = self.parts, self.trainer
         active = trainer.grid.active_values()
-        normalisation = Normalisation.of(trainer.grid, active)
+        normalisation = trainer.value_range("values", active)
         expert_field, fit = trainer.voxel_values(subdomains, normalisation, self._outside(normalisation))
-        size = len(encode_network(expert_field.frozen))
+        stored_network = self._stored("values", expert_field)
+        size = len(stored_network.data)
         # no lossless coder brings such data below a sixteenth, so it is tried only above
         if size < active.nbytes // values_codec.HOPELESS or size < len(values_codec.encode_lossless(active).data):
-            parts.add_network("values", "voxel regressor", expert_field, fit)
+            parts.add_network("values", stored_network, fit)
             parts.meta["values"] = {"method": values_codec.NETWORK, **normalisation.to_json()}
             guided = self._guided_masks(expert_field, normalisation) if self._may_guide else None
             return _Values(expert_field, normalisation, guided)
@@ -119,10 +121,11 @@ class NetworkEncoder:
         )
         slot_hints = level1_hints(level1, grid.topology.lower_origins)
         grid, leaf_masks = self._corrected(hints, values)
+        networks = {"level1": self._stored("level1", level1), "level0": self._stored("level0", level0)}
         neural = {
-            "level-1 classifier": encode_network(level1.frozen),
+            "level-1 classifier": networks["level1"].data,
             "lower masks": topology_codec.encode_lower_masks(grid.topology, slot_hints),
-            "level-0 classifier": encode_network(level0.frozen),
+            "level-0 classifier": networks["level0"].data,
             "leaf masks": leaf_masks,
         }
         if settings.tree == "auto" and _size(neural) >= _size(explicit) and not parts.meta["gave_up"]:
@@ -130,8 +133,8 @@ class NetworkEncoder:
             return grid
         parts.meta["tree"] = "neural"
         parts.sections |= neural
-        parts.meta["networks"] |= {"level1": level1.frozen.spec.to_json(), "level0": level0.frozen.spec.to_json()}
-        parts.fits |= {"level1": fit1, "level0": fit0}
+        for role, fit in (("level1", fit1), ("level0", fit0)):
+            parts.add_network(role, networks[role], fit)
         parts.meta["corrections"] = topology_codec.count_corrections(grid.topology, hints, slot_hints)
         return grid
 
@@ -170,10 +173,21 @@ class NetworkEncoder:
         active = grid.lower_tile_values[lower]
         if len(active) < _FEW_TILES or values_codec.encode_lossless(active).method != values_codec.RAW:
             return
-        tile_range = Normalisation.of(grid, active_tiles(grid)[1])
+        tile_range = trainer.value_range("tiles", active_tiles(grid)[1])
         expert_field, fit = trainer.tile_values(subdomains, tile_range)
-        parts.add_network("tiles", "tile regressor", expert_field, fit)
+        parts.add_network("tiles", self._stored("tiles", expert_field), fit)
         parts.meta["tile_range"] = tile_range.to_json()
+
+    def _stored(self, role: str, expert_field: ExpertField) -> StoredNetwork:
+        """The bytes of a network: differences to the frame before where they are fewer."""
+        frozen, earlier = expert_field.frozen, self.trainer.earlier
+        plain = StoredNetwork(frozen.spec, encode_network(frozen))
+        before = None if earlier is None else earlier.field(role)
+        if before is None:
+            return plain
+        rows = earlier_experts(expert_field.subdomains, before.subdomains)
+        data = None if rows is None else encode_network_differences(frozen, before.frozen, rows)
+        return plain if data is None or len(data) >= len(plain.data) else StoredNetwork(frozen.spec, data, True)
 
 
 def _may_pay(trainer: Trainer, explicit: dict[str, bytes]) -> bool:

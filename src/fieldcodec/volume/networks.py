@@ -1,8 +1,18 @@
-"""Frozen networks <-> bytes."""
+"""Frozen networks <-> bytes, by themselves or as differences to the same networks in an earlier frame."""
+
+from dataclasses import replace
 
 import numpy as np
 
-from fieldcodec.coding.weights import decode_half, decode_weights, encode_half, encode_weights
+from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.coding.weights import (
+    decode_differences,
+    decode_half,
+    decode_weights,
+    encode_differences,
+    encode_half,
+    encode_weights,
+)
 from fieldcodec.errors import FormatError
 from fieldcodec.nets.frozen import FrozenNetwork, IntegerTensor
 from fieldcodec.nets.spec import NetworkSpec
@@ -37,3 +47,69 @@ def decode_network(data: bytes, spec: NetworkSpec, weights: str) -> FrozenNetwor
     values = decode_weights(data[size:], shapes)
     tensors = [IntegerTensor(tensor, scale) for tensor, scale in zip(values, scales, strict=True)]
     return FrozenNetwork(spec, tuple(tensors))
+
+
+def encode_network_differences(frozen: FrozenNetwork, earlier: FrozenNetwork, rows: np.ndarray) -> bytes | None:
+    """What experts differ from earlier ones in, then the experts that are new, by themselves.
+
+    Args:
+        rows: [K] which earlier expert each one is, -1 for those that are new.
+
+    Returns:
+        None where an expert is no sum of integers: other scales than before, halves, or too large a difference.
+    """
+    kept = np.flatnonzero(rows >= 0)
+    now, before = _integers(frozen, kept), _integers(earlier, rows[kept])
+    if not now or not before or any((a.scales != b.scales).any() for a, b in zip(now, before, strict=True)):
+        return None
+    try:
+        differences = encode_differences([tensor.values for tensor in now], [tensor.values for tensor in before])
+    except ValueError:
+        return None
+    new = np.flatnonzero(rows < 0)
+    writer = ByteWriter()
+    writer.blob(differences)
+    fresh = FrozenNetwork(replace(frozen.spec, experts=len(new)), tuple(_integers(frozen, new)))
+    writer.blob(encode_network(fresh) if len(new) else b"")
+    return writer.getvalue()
+
+
+def decode_network_differences(
+    data: bytes, spec: NetworkSpec, earlier: FrozenNetwork, rows: np.ndarray
+) -> FrozenNetwork:
+    """The inverse of `encode_network_differences`.
+
+    Raises:
+        FormatError: the bytes are damaged, or the earlier network has another shape or is no network of integers.
+    """
+    if replace(spec, experts=earlier.spec.experts) != earlier.spec:
+        raise FormatError("a network is stored as differences to one of another shape")
+    kept, new = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    before = _integers(earlier, rows[kept])
+    if not before:
+        raise FormatError("a network is stored as differences to one that is stored as halves")
+    reader = ByteReader(data, "a network's differences")
+    values = decode_differences(reader.blob(), [tensor.values for tensor in before])
+    data_of_new = reader.blob()
+    reader.end()
+    if len(new):
+        fresh = _integers(decode_network(data_of_new, replace(spec, experts=len(new)), "quantised"), slice(None))
+    elif data_of_new:
+        raise reader.error("weights of new experts are there, but no expert is new")
+    else:
+        fresh = [IntegerTensor(each[:0], tensor.scales[:0]) for each, tensor in zip(values, before, strict=True)]
+    order = np.argsort(np.concatenate([kept, new]))
+    tensors = [
+        IntegerTensor(np.concatenate([each, added.values])[order], np.concatenate([old.scales, added.scales])[order])
+        for each, old, added in zip(values, before, fresh, strict=True)
+    ]
+    return FrozenNetwork(spec, tuple(tensors))
+
+
+def _integers(frozen: FrozenNetwork, experts: np.ndarray | slice) -> list[IntegerTensor]:
+    """The tensors of some experts; none where they are halves."""
+    return [
+        IntegerTensor(tensor.values[experts], tensor.scales[experts])
+        for tensor in frozen.tensors
+        if isinstance(tensor, IntegerTensor)
+    ]

@@ -4,13 +4,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fieldcodec.fit.phases import FitResult
-from fieldcodec.volume.fields import ExpertField
+from fieldcodec.nets.spec import NetworkSpec
 from fieldcodec.volume.lattice_choice import Choice
-from fieldcodec.volume.networks import encode_network
+from fieldcodec.volume.network_chain import DIFFERENCES
+from fieldcodec.volume.sections import NETWORK_SECTIONS
 
 
 def _no_networks() -> dict[str, Any]:
     return {"tree": "explicit", "networks": {}, "weights": "quantised", "corrections": 0, "gave_up": 0}
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network as a section; `differences` are to the same network of the frame before."""
+
+    spec: NetworkSpec
+    data: bytes
+    differences: bool = False
 
 
 @dataclass
@@ -23,7 +33,9 @@ class Parts:
     choices: list[Choice] = field(default_factory=list)
     goal_met: bool = True
 
-    def add_network(self, role: str, section: str, expert_field: ExpertField, fit: FitResult) -> None:
-        self.sections[section] = encode_network(expert_field.frozen)
-        self.meta["networks"][role] = expert_field.frozen.spec.to_json()
+    def add_network(self, role: str, network: StoredNetwork, fit: FitResult) -> None:
+        self.sections[NETWORK_SECTIONS[role]] = network.data
+        self.meta["networks"][role] = network.spec.to_json()
+        if network.differences:
+            self.meta.setdefault(DIFFERENCES, []).append(role)
         self.fits[role] = fit

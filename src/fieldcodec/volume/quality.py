@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fieldcodec.errors import UsageError
@@ -85,6 +85,15 @@ class Goal:
     mcd: float | None = None
     size: int | None = None
     lossless: bool = False
+
+    def finer(self, factor: float) -> "Goal":
+        """With every mean error that is allowed multiplied by a factor below 1."""
+        return replace(
+            self,
+            rmse=None if self.rmse is None else self.rmse * factor,
+            mcd=None if self.mcd is None else self.mcd * factor,
+            iou=None if self.iou is None else 1 - (1 - self.iou) * factor,
+        )
 
     def excess(self, *, rmse: float, max_error: float, iou: float | None, mcd: float | None) -> float:
         """Largest ratio of what was measured to what is allowed; 1 and below is good."""

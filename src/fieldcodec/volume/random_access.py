@@ -51,6 +51,12 @@ class LeafPool:
         self._rows = np.full(self.capacity, -1, np.int64)  # which leaf is in each slot
         self._used = np.zeros(self.capacity, np.int64)  # when it was asked for last
         self._now = 0
+        self._missing = num_leaves
+
+    @property
+    def is_complete(self) -> bool:
+        """Every leaf is here, and there to stay."""
+        return self._missing == 0
 
     def load(self, rows: np.ndarray) -> None:
         """Decodes what is missing of some leaves: `rows` rising, not more than the capacity."""
@@ -63,12 +69,14 @@ class LeafPool:
         room = np.argpartition(self._used, len(missing) - 1)[: len(missing)]
         dropped = self._rows[room]
         self.slots[dropped[dropped >= 0]] = -1
+        self._missing += int(np.count_nonzero(dropped >= 0))
         self._rows[room], self._used[room] = -1, 0
         for start in range(0, len(missing), _LEAVES_AT_ONCE):
             part = slice(start, start + _LEAVES_AT_ONCE)
             self.leaves[room[part]] = self._values.leaves(missing[part])
             self.slots[missing[part]] = room[part]
             self._rows[room[part]], self._used[room[part]] = missing[part], self._now
+            self._missing -= len(missing[part])
         self.decoded += len(missing)
 
 
@@ -162,7 +170,7 @@ class GridAccess:
             values[~inside] = self._values.sample(self._tree, np.floor(indices[~inside]), 1)
             values[inside], gradients[inside] = leaf_field.evaluate(indices[inside], leaves[inside])
         if space == "world":  # index = (world - origin) @ inverse
-            gradients = gradients @ np.linalg.inv(grid.transform.matrix[:3, :3]).T
+            gradients = gradients @ grid.transform.inverse.T
         kind = self.pool.leaves.dtype
         return shaped(values.astype(kind)), shaped(gradients.astype(kind))
 
@@ -198,6 +206,8 @@ class GridAccess:
         self, points: np.ndarray, taps: int, evaluate: Callable[[np.ndarray], np.ndarray], *, ordered: bool = False
     ) -> np.ndarray:
         """What `evaluate` gives at points, once the leaves it needs are there; halved until they fit into the pool."""
+        if self.pool.is_complete:
+            return evaluate(points)
         rows, home = self._tree.touched(points, taps)
         if len(rows) <= self.pool.capacity:
             with self._lock:

@@ -3,6 +3,11 @@
 Each stored part is a section of the container (see docs/format.md); its key is (section, grid number).
 """
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from fieldcodec.coding.bytestream import ByteReader, ByteWriter
+from fieldcodec.container.container import Container
 from fieldcodec.container.format import SectionId
 
 FRAME_BYTES = 512  # of a file beside those of its grids, at most: its table of sections and its settings
@@ -27,12 +32,84 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "voxel regressor": SectionId.VOXEL_NETWORK,
     "voxel residuals": SectionId.VOXEL_RESIDUALS,
     "refinement": SectionId.REFINEMENT,
+    "motion": SectionId.MOTION,
     "signs": SectionId.SIGNS,
     "opaque grid": SectionId.OPAQUE_GRID,
 }
+_NAMES = {int(id): name for name, id in GRID_SECTIONS.items()}
 NETWORK_SECTIONS = {
     "level1": "level-1 classifier",
     "level0": "level-0 classifier",
     "tiles": "tile regressor",
     "values": "voxel regressor",
 }
+
+
+def pack_sections(sections: Mapping[str, bytes]) -> bytes:
+    """All sections of one grid as one: a file of many small grids has no entry of its table for each of theirs."""
+    stored = sorted((int(GRID_SECTIONS[name]), data) for name, data in sections.items())
+    writer = ByteWriter()
+    writer.varint(len(stored))
+    for id, _ in stored:
+        writer.varint(id)
+    writer.streams([data for _, data in stored])
+    return writer.getvalue()
+
+
+def unpack_sections(data: bytes) -> dict[str, bytes]:
+    """Raises FormatError where the bytes are damaged, or hold what is no section of a grid."""
+    reader = ByteReader(data, "sections of a grid")
+    ids = [reader.varint() for _ in range(reader.varint(len(GRID_SECTIONS)))]
+    if not all(id in _NAMES for id in ids) or sorted(set(ids)) != ids:
+        raise reader.error(f"the sections {ids} are not rising, or none of a grid")
+    streams = reader.streams(len(ids))
+    reader.end()
+    return {_NAMES[id]: stream for id, stream in zip(ids, streams, strict=True)}
+
+
+class PackedSections(Mapping[str, bytes]):
+    """The sections of one grid of a group of frames, read (and their checksum verified) when they are asked for."""
+
+    def __init__(self, opened: Container, number: int) -> None:
+        self._opened, self._number = opened, number
+
+    @cached_property
+    def _sections(self) -> dict[str, bytes]:
+        key = SectionId.GRID, self._number
+        return unpack_sections(self._opened.read(*key)) if key in self._opened else {}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._sections[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sections)
+
+    def __len__(self) -> int:
+        return len(self._sections)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all of them; reads nothing."""
+        return self._opened.length(SectionId.GRID, self._number)
+
+
+class StoredSections(Mapping[str, bytes]):
+    """The sections of one grid of a file, read (and their checksums verified) when asked for."""
+
+    def __init__(self, opened: Container, number: int) -> None:
+        self._opened = opened
+        self._keys = {name: (section, number) for name, section in GRID_SECTIONS.items() if (section, number) in opened}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._opened.read(*self._keys[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all of them; reads nothing."""
+        return sum(self._opened.length(*key) for key in self._keys.values())

@@ -1,9 +1,11 @@
 """Every knob of the volume codec, with presets (NeuralVDB, Table 4 and Appendix E)."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from fieldcodec.errors import UsageError
+from fieldcodec.volume.grid_quality import parse_grid_quality, single_demands
 from fieldcodec.volume.quality import Quality
 
 _CHOICES = {
@@ -36,6 +38,10 @@ class VolumeSettings:
 
     quality: Quality = field(default_factory=Quality)
     """What may be lost; see `volume.quality`."""
+    grid_quality: tuple[str, ...] = ()
+    """What may be lost of single grids, instead: GRID:DEMAND=VALUE, such as density:psnr=40 velocity:rmse=0.01, or both
+    with a comma between; the demands are those of the options --rmse, --psnr, --max-error, --iou, --mcd, --size and
+    --lossless."""
     method: Literal["auto", "lattice", "network", "smallest"] = "auto"
     """What holds the values of voxels: a lattice of spline coefficients; networks, as in the paper; auto: the lattice
     unless a setting asks for what only networks have (a neural tree, tolerant topology), for networks were larger in
@@ -125,6 +131,7 @@ class VolumeSettings:
         for name, (low, high) in _RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name} is {getattr(self, name)!r}; allowed is {low} to {high}")
+        parse_grid_quality(self.grid_quality)
         if self.subdomain_size % 8:
             raise UsageError(f"subdomain_size is {self.subdomain_size}; it must be a multiple of 8")
         if self.hash_finest < self.hash_base:
@@ -152,7 +159,23 @@ class VolumeSettings:
         known = dict(data)
         if "quality" in known:
             known["quality"] = Quality.from_json(known["quality"])
+        if "grid_quality" in known:
+            items = known["grid_quality"]
+            if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+                raise UsageError(f"grid_quality is {items!r}; needed is a list of texts such as density:psnr=40")
+            known["grid_quality"] = tuple(items)
         return VolumeSettings(**known)
+
+    def of_grid(self, name: str) -> "VolumeSettings":
+        """The settings of one grid: `quality` is what is asked of it."""
+        if not self.grid_quality:
+            return self
+        return replace(self, quality=parse_grid_quality(self.grid_quality).get(name, self.quality), grid_quality=())
+
+    def of_grids(self, names: Sequence[str]) -> "VolumeSettings":
+        """The same settings without what is asked of other grids; of a frame, where grids come and go."""
+        asked = [part for item in self.grid_quality for part in single_demands(item)]
+        return replace(self, grid_quality=tuple(part for part in asked if part.rpartition(":")[0] in names))
 
     @property
     def wants_network(self) -> bool:

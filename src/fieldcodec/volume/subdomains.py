@@ -6,7 +6,7 @@ tents: 1 in the cube's interior, falling to 0 across the overlap with the neighb
 and the sum over the experts present divides the blend, so that the weights sum to one exactly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -108,3 +108,18 @@ def decompose(low: np.ndarray, high: np.ndarray, blocks: np.ndarray, size: int) 
         return Subdomains(tuple(low.tolist()), longest, 0, np.zeros((1, 3), np.int32))
     cells = np.unique((blocks - low) // size, axis=0).astype(np.int32)
     return Subdomains(tuple(low.tolist()), size, HALO, cells)
+
+
+def continued(earlier: Subdomains, blocks: np.ndarray) -> Subdomains | None:
+    """The decomposition of a later frame on the lattice of an earlier one, which is not empty.
+
+    Args:
+        blocks: [n, 3] origins of the later frame's 8^3 blocks that hold something active.
+
+    Returns:
+        None where a single domain, which has no halo to be blended in, does not hold them all.
+    """
+    cells = np.unique((blocks - np.asarray(earlier.origin)) // earlier.size, axis=0).astype(np.int32)
+    if earlier.halo == 0 and not np.array_equal(cells, earlier.cells):
+        return None
+    return replace(earlier, cells=cells)

@@ -7,6 +7,7 @@ coder as a hint; what the coder then spends is the price of the classifier's mis
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import xxhash
@@ -39,6 +40,9 @@ MAX_NODES = {"root_tiles": 1 << 24, "upper_nodes": 1 << 20, "lower_nodes": 1 << 
 
 LeafDecoder = Callable[[bytes, np.ndarray], np.ndarray]
 """Coded masks and origins [N, 3] of leaves -> [N, 64] uint8 masks."""
+
+SlotHinter = Callable[[np.ndarray], np.ndarray]
+"""Origins [L, 3] of lower nodes -> [L, 4096] uint8 hints of their slots."""
 
 
 def topology_hash(topology: Topology) -> str:
@@ -91,12 +95,12 @@ def explicit_masks(topology: Topology) -> dict[str, bytes]:
 
 
 def decode_topology(
-    sections: Mapping[str, bytes], counts: dict[str, int], level1: ExpertField | None, decode_leaves: LeafDecoder
+    sections: Mapping[str, bytes], counts: dict[str, int], slot_hints: SlotHinter | None, decode_leaves: LeafDecoder
 ) -> Topology:
     """The inverse of the functions above.
 
     Args:
-        level1: the classifier of lower nodes' slots, None where their masks are explicit.
+        slot_hints: what is thought of the slots of lower nodes; None where nothing is.
 
     Raises:
         FormatError: a count exceeds its limit, or the sections do not agree with the counts.
@@ -111,20 +115,25 @@ def decode_topology(
     upper_child, upper_active = decode_node_masks(
         sections.get("upper masks", b""), masks.UPPER_LOG2, upper_origins, None
     )
-    partial = _placeholder(numbers, tiles, upper_origins, upper_child, upper_active, counts["lower_nodes"])
-    lower_origins = partial.lower_origins
-    hints = None if level1 is None else level1_hints(level1, lower_origins)
+    above = _placeholder(numbers, tiles, upper_origins, upper_child, upper_active, counts["lower_nodes"])
+    lower_origins = above.lower_origins
+    hints = None if slot_hints is None else slot_hints(lower_origins)
     lower_child, lower_active = decode_node_masks(
         sections.get("lower masks", b""), masks.LOWER_LOG2, lower_origins, hints
     )
     leaves = masks.count(lower_child)
     if leaves != counts["leaves"]:
         raise FormatError(f"topology: masks give {leaves} leaves, the meta section {counts['leaves']}")
-    partial = replace(
-        partial, lower_child=lower_child, lower_active=lower_active, leaf_active=np.zeros((leaves, 64), np.uint8)
+    above = replace(
+        above, lower_child=lower_child, lower_active=lower_active, leaf_active=np.zeros((leaves, 64), np.uint8)
     )
-    leaf_active = decode_leaves(sections.get("leaf masks", b""), partial.leaf_origins)
-    return replace(partial, leaf_active=leaf_active)
+    leaf_active = decode_leaves(sections.get("leaf masks", b""), above.leaf_origins)
+    return replace(above, leaf_active=leaf_active)
+
+
+def slot_hinter(level1: ExpertField | None) -> SlotHinter | None:
+    """Of the level-1 classifier, where there is one."""
+    return None if level1 is None else partial(level1_hints, level1)
 
 
 def leaf_decoder(level0: ExpertField | None, on_block: OnBlock | None = None) -> LeafDecoder:

@@ -1,7 +1,9 @@
 """Fits the four networks of NeuralVDB: level-1 classifier, tile regressor, level-0 classifier, voxel regressor."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,33 +18,65 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.frozen import FrozenNetwork
 from fieldcodec.nets.spec import NetworkSpec
-from fieldcodec.shapes import Rows
+from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.fields import ACTIVE_TILE, CHILD, ExpertField, slot_points
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.outside import Outside
 from fieldcodec.volume.settings import VolumeSettings
 from fieldcodec.volume.subdomains import Subdomains, decompose
+from fieldcodec.volume.warm_start import Earlier, Start
+
+SamplerOf = Callable[[Subdomains], Sampler]
 
 _PLATEAU = 300  # steps without progress after which a fit with a target gives up
 _FADE = 0.98  # the part of the learning rate that goes while the weights settle
 _ROUNDED = 0.3  # the part of the settling that is made with rounded weights
 _ROUNDED_RATE = 0.06  # their learning rate, as a part of the first one
+_REFINING = 0.2  # the learning rate of later frames, as a part of the first one, where none is asked for
+_AGAIN = 0.25  # of the steps of a fit, made once more at that rate
+_REACHED = 0.95  # of the loss that is asked for, at which a later frame is done
+_MEASURE_EVERY = 20  # steps
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """What all fits of one grid share. `settings` are resolved (no zeros left)."""
+    """What all fits of one grid share.
+
+    Attributes:
+        settings: resolved (no zeros left but the learning rate of later frames).
+        domain: smallest and largest active index of the grid in all frames of a group; None outside sequences.
+        reference: the grid in the frame before, None where there is none.
+    """
 
     grid: SparseGrid
     settings: VolumeSettings
     device: torch.device
     on_event: OnEvent
+    domain: tuple[np.ndarray, np.ndarray] | None = None
+    reference: CompressedGrid | None = None
+
+    @cached_property
+    def earlier(self) -> Earlier | None:
+        """The networks of the frame before, if this frame's can start from them."""
+        return Earlier.of(self.reference, self.grid, self._active_blocks(), self.settings.weights)
+
+    @property
+    def in_sequence(self) -> bool:
+        """Whether networks of later frames may start from these."""
+        return self.domain is not None or self.reference is not None
 
     def subdomains(self) -> Subdomains:
         """The decomposition of the grid's active region."""
-        bounds = self.grid.topology.active_bounds
+        if self.earlier is not None:
+            return self.earlier.subdomains
+        bounds = self.domain or self.grid.topology.active_bounds
         assert bounds is not None
         return decompose(*bounds, self._active_blocks(), self.settings.subdomain_size)
+
+    def value_range(self, role: str, values: np.ndarray) -> Normalisation:
+        """The range that the regressor of a role sees; `values` [n, C] are those it is to learn, n > 0."""
+        own = Normalisation.of(self.grid, values)
+        return own if self.earlier is None else self.earlier.range(role, own)
 
     def voxel_values(
         self, subdomains: Subdomains, normalisation: Normalisation, outside: Outside | None = None
@@ -54,35 +88,43 @@ class Trainer:
         """
         topology, settings = self.grid.topology, self.settings
         leaves = subdomains.members(topology.leaf_origins)
-        loss = mean_squared_error
-        sampler: Sampler = self._voxels(subdomains, leaves, topology.leaf_active, self.grid.leaf_values, normalisation)
-        if outside is not None and all(masks_any(outside.taught[rows]).any() for rows in leaves):
-            beside = self._voxels(subdomains, leaves, outside.taught, outside.values, normalisation)
-            sampler = BlendedSampler(sampler, beside, outside.share)
-            loss = banded_squared_error if outside.banded else mean_squared_error
+        if outside is not None and not all(masks_any(outside.taught[rows]).any() for rows in leaves):
+            outside = None
+
+        def sampler(domains: Subdomains) -> Sampler:
+            active = self._voxels(domains, topology.leaf_active, self.grid.leaf_values, normalisation)
+            if outside is None:
+                return active
+            beside = self._voxels(domains, outside.taught, outside.values, normalisation)
+            return BlendedSampler(active, beside, outside.share)
+
+        loss = banded_squared_error if outside is not None and outside.banded else mean_squared_error
         target = (settings.target_rmse * normalisation.relative_range) ** 2
-        return self._fit("voxel values", self.value_spec(subdomains), subdomains, sampler, loss, target)
+        spec = self.value_spec(subdomains)
+        return self._fit("values", "voxel values", spec, subdomains, sampler, loss, target, normalisation)
 
     def value_spec(self, subdomains: Subdomains) -> NetworkSpec:
         """The shape of the level-0 regressor."""
         return self._spec(subdomains, self.settings.value_width, self.settings.value_depth, self.grid.channels)
 
     def _voxels(
-        self, subdomains: Subdomains, leaves: list[Rows], packed: np.ndarray, values: np.ndarray,
-        normalisation: Normalisation,
-    ) -> ActiveVoxelSampler:  # fmt: skip
-        """Draws voxels of `packed` [N, 64] masks with their `values` [N, 512, C]; `leaves` are those of each expert."""
-        members = [rows[masks_any(packed[rows])] for rows in leaves]
+        self, subdomains: Subdomains, packed: np.ndarray, values: np.ndarray, normalisation: Normalisation
+    ) -> ActiveVoxelSampler:
+        """Draws voxels of `packed` [N, 64] masks with their `values` [N, 512, C]."""
         origins, offset, scale = self.grid.topology.leaf_origins, normalisation.offset, normalisation.scale
+        members = [rows[masks_any(packed[rows])] for rows in subdomains.members(origins)]
         return ActiveVoxelSampler(members, subdomains.corners, origins, packed, values, offset, scale)
 
     def leaf_masks(self, subdomains: Subdomains) -> tuple[ExpertField, FitResult]:
         """The level-0 binary classifier."""
         topology, settings = self.grid.topology, self.settings
-        members = subdomains.members(topology.leaf_origins)
-        sampler = LeafMaskSampler(members, subdomains.corners, topology.leaf_origins, topology.leaf_active)
+
+        def sampler(domains: Subdomains) -> Sampler:
+            members = domains.members(topology.leaf_origins)
+            return LeafMaskSampler(members, domains.corners, topology.leaf_origins, topology.leaf_active)
+
         spec = self._spec(subdomains, settings.level0_width, settings.level0_depth, 1)
-        return self._fit("voxel states", spec, subdomains, sampler, binary_cross_entropy, 0.0)
+        return self._fit("level0", "voxel states", spec, subdomains, sampler, binary_cross_entropy)
 
     def slot_classes(self, subdomains: Subdomains) -> tuple[ExpertField, FitResult]:
         """The level-1 classifier: ternary, or binary where the grid has no active tiles of 8^3."""
@@ -93,29 +135,19 @@ class Trainer:
         ternary = bool(active.any())
         classes = np.where(child, CHILD, active * ACTIVE_TILE) if ternary else child
         points = slot_points(topology.lower_origins)
-        members = coarse.members(points)
-        sampler = PointSampler(
-            [points[rows] - corner for rows, corner in zip(members, coarse.corners, strict=True)],
-            [classes[rows, None] for rows in members],
-        )
         spec = self._spec(coarse, settings.level1_width, settings.level1_depth, 3 if ternary else 1)
         loss = cross_entropy if ternary else binary_cross_entropy
-        return self._fit("tree nodes", spec, coarse, sampler, loss, 0.0)
+        return self._fit("level1", "tree nodes", spec, coarse, _points(points, classes[:, None]), loss)
 
     def tile_values(self, subdomains: Subdomains, normalisation: Normalisation) -> tuple[ExpertField, FitResult]:
         """The regressor of active tiles of level 1."""
         settings = self.settings
         coarse = subdomains.in_leaf_units()
         points, values = active_tiles(self.grid)
-        target = normalisation.apply(values)
-        members = coarse.members(points)
-        sampler = PointSampler(
-            [points[rows] - corner for rows, corner in zip(members, coarse.corners, strict=True)],
-            [target[rows] for rows in members],
-        )
+        sampler = _points(points, normalisation.apply(values))
         goal = (settings.target_rmse * normalisation.relative_range) ** 2
         spec = self._spec(coarse, settings.tile_width, settings.tile_depth, self.grid.channels)
-        return self._fit("tile values", spec, coarse, sampler, mean_squared_error, goal)
+        return self._fit("tiles", "tile values", spec, coarse, sampler, mean_squared_error, goal, normalisation)
 
     def _active_blocks(self) -> np.ndarray:
         topology = self.grid.topology
@@ -135,20 +167,88 @@ class Trainer:
         )  # fmt: skip
 
     def _fit(
-        self, what: str, spec: NetworkSpec, subdomains: Subdomains, sampler: Sampler, loss: Loss, target: float
-    ) -> tuple[ExpertField, FitResult]:
-        network = ExpertNetwork(spec).to(self.device)
+        self, role: str, what: str, spec: NetworkSpec, subdomains: Subdomains, sampler_of: SamplerOf, loss: Loss,
+        target: float = 0.0, of_values: Normalisation | None = None,
+    ) -> tuple[ExpertField, FitResult]:  # fmt: skip
+        """Fits a network from scratch, or from the one that has its role in the frame before."""
+        start = None if self.earlier is None else self.earlier.start(role, spec, of_values)
         stage = f"{self.grid.name or 'unnamed'}: {what}"
-        result = fit_network(
-            network, sampler, phases_of(self.settings, target), loss,
-            seed=self.settings.seed, stage=stage, on_event=self.on_event,
-        )  # fmt: skip
+        sampler = sampler_of(subdomains)
+        if start is None:
+            network, result = self._from_scratch(stage, spec, sampler, loss, target)
+        else:
+            spec = replace(start.frozen.spec, experts=spec.experts)
+            network, result = self._from_earlier(stage, spec, start, subdomains, sampler_of, loss, target)
         bits = self.settings.weight_bits if self.settings.weights == "quantised" else None
         frozen = FrozenNetwork.of(network.cpu(), bits)
         held_out = HeldOut.of(sampler, spec.experts, self.settings.seed)
         stored = float(held_out.losses(frozen.module(), loss).sum())
         growth = np.sqrt(stored / result.free_loss) - 1 if result.free_loss > 0 else 0.0
         return ExpertField(subdomains, frozen), replace(result, rounding_loss=float(growth))
+
+    def _from_scratch(
+        self, stage: str, spec: NetworkSpec, sampler: Sampler, loss: Loss, target: float
+    ) -> tuple[ExpertNetwork, FitResult]:
+        """A fit at the target learning rate; in a sequence another one at the refinement rate (section 3.6)."""
+        network = ExpertNetwork(spec).to(self.device)
+        result = self._run(network, sampler, phases_of(self.settings, target), loss, stage)
+        if not self.in_sequence:
+            return network, result
+        steps = math.ceil(_AGAIN * result.steps)
+        phases = refinement_phases(self.settings, _REACHED * target, steps)
+        again = self._run(network, sampler, phases, loss, stage)
+        return network, replace(together(result, again), goal=again.free_loss / spec.experts)
+
+    def _from_earlier(
+        self, stage: str, spec: NetworkSpec, start: Start, subdomains: Subdomains, sampler_of: SamplerOf, loss: Loss,
+        target: float,
+    ) -> tuple[ExpertNetwork, FitResult]:  # fmt: skip
+        """A fit at the refinement rate until the first frame's loss is reached; new experts are fitted before it."""
+        new = result = None
+        if len(start.new):
+            own = replace(subdomains, cells=subdomains.cells[start.new])
+            of_new = replace(spec, experts=len(own))
+            new, result = self._from_scratch(f"{stage}, new", of_new, sampler_of(own), loss, target)
+        network = start.network(spec, new, self.device)
+        phases = refinement_phases(self.settings, max(start.goal, _REACHED * target), self.settings.epochs)
+        fit = self._run(network, sampler_of(subdomains), phases, loss, stage)
+        if result is not None:
+            fit = together(result, fit)
+        return network, replace(fit, goal=start.goal, from_earlier=True)
+
+    def _run(self, network: ExpertNetwork, sampler: Sampler, phases: list[Phase], loss: Loss, stage: str) -> FitResult:
+        seed, on_event = self.settings.seed, self.on_event
+        return fit_network(network, sampler, phases, loss, seed=seed, stage=stage, on_event=on_event)
+
+
+def _points(points: np.ndarray, targets: np.ndarray) -> SamplerOf:
+    """Makes samplers of listed points [n, 3] with targets [n, C]."""
+
+    def sampler(domains: Subdomains) -> Sampler:
+        members = domains.members(points)
+        local = [points[rows] - corner for rows, corner in zip(members, domains.corners, strict=True)]
+        return PointSampler(local, [targets[rows] for rows in members])
+
+    return sampler
+
+
+def together(first: FitResult, then: FitResult) -> FitResult:
+    """Two fits of a network, one after the other."""
+    return replace(
+        then, steps=first.steps + then.steps, samples=first.samples + then.samples,
+        seconds=first.seconds + then.seconds,
+    )  # fmt: skip
+
+
+def refinement_phases(settings: VolumeSettings, goal: float, steps: int) -> list[Phase]:
+    """The schedule of a network that has weights already: at most so many steps, none after it is below the goal."""
+    rate = settings.refine_learning_rate or _REFINING * settings.learning_rate
+    refining = Phase(
+        "refine", steps, rate, batch_size=settings.batch_size, sample_interval=settings.sample_interval,
+        weight_bits=settings.weight_bits if settings.weights == "quantised" else 0, target_loss=goal,
+        measure_every=_MEASURE_EVERY, plateau_steps=_PLATEAU, rounding_tolerance=settings.rounding_tolerance,
+    )  # fmt: skip
+    return [refining]
 
 
 def phases_of(settings: VolumeSettings, target_loss: float) -> list[Phase]:

@@ -81,7 +81,7 @@ def test_preset_gives_defaults_and_flags_override(tmp_path: Path) -> None:
 
     parsed = encode.parse(["x.vdb", "--preset", "paper-bunny", "--epochs", "7"])
     assert (parsed.settings.value_width, parsed.settings.frequency, parsed.settings.epochs) == (96, 3.0, 7)
-    assert parsed.input == Path("x.vdb")
+    assert parsed.inputs == (Path("x.vdb"),)
     assert parsed.preset == "paper-bunny"
 
 

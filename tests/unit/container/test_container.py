@@ -217,3 +217,20 @@ def test_interruption_leaves_nothing_and_keeps_the_old_file(tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         files.write_atomically(path, chunks(), overwrite=True)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_view_is_verified_and_not_copied(tmp_path: Path) -> None:
+    path = tmp_path / "a.fcodec"
+    save_container(path, small())
+    opened = open_container(path)
+    view = opened.view(OPTIONAL, 1)
+    assert bytes(view) == b"leaves"
+    assert not isinstance(view.obj, bytes)
+    again = Container([Section(OPTIONAL, view, grid=1, must_understand=False)])
+    assert Container.from_bytes(again.to_bytes()).read(OPTIONAL, 1) == b"leaves"
+    assert bytes(small().view(OPTIONAL, 1)) == b"leaves"
+    damaged = Container.from_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(FormatError, match="checksum"):
+        damaged.view(OPTIONAL, 1)
+    with pytest.raises(FormatError, match="lacks the section"):
+        opened.view(OPTIONAL, 7)

@@ -109,3 +109,28 @@ def test_frustum_is_carried_but_has_no_matrix() -> None:
     assert not frustum.is_linear
     with pytest.raises(UnsupportedGridError, match="NonlinearFrustumMap"):
         _ = frustum.matrix
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_to_index_is_as_exact_as_solving(turned: bool) -> None:
+    matrix = np.diag([0.1, -0.3, 7.0, 1.0])
+    if turned:
+        matrix[:3, :3] = matrix[:3, :3] @ np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0.1], [0, 0.05, 1]])
+    matrix[3, :3] = (1e3, -5.0, 0.25)
+    transform = GridTransform.of_matrix(matrix)
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (2000, 3))
+    world = transform.to_world(voxels)
+    solved = np.linalg.solve(matrix[:3, :3].T, (world - matrix[3, :3]).T).T
+    found = transform.to_index(world)
+    if not turned:
+        np.testing.assert_array_equal(found, solved)
+    assert np.abs(found - voxels).max() <= max(2 * np.abs(solved - voxels).max(), 1e-10)
+    np.testing.assert_array_equal(world, transform.to_world(voxels))  # nothing is overwritten
+
+
+@pytest.mark.parametrize("map_type", ["ScaleMap", "AffineMap"])
+def test_a_singular_map_of_a_file_has_no_index_space(map_type: str) -> None:
+    size = 15 if map_type == "ScaleMap" else 16
+    transform = GridTransform(map_type, struct.pack(f"<{size}d", 1.0, *[0.0] * (size - 1)))
+    with pytest.raises(UnsupportedGridError, match="singular"):
+        transform.to_index(np.ones((2, 3)))

@@ -261,3 +261,41 @@ def test_the_command_decodes_a_level(tmp_path: Path) -> None:
     assert main(["decode", str(path), "-o", str(tmp_path / "half.vdb"), "--level", "1"]) == 0
     half = fc.read_volumes(tmp_path / "half.vdb")[0]
     assert half.transform.voxel_size.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_complete_pool_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    compressed = compressed_in_groups("plain")
+    whole, access = compressed.to_grids(device="cpu")[0], compressed.access(device="cpu")
+    voxels = voxels_around(whole).astype(float) + 0.3
+    first = access.sample(voxels[:3], space="index")
+    assert not access.pool.is_complete
+    found = access.sample(voxels, space="index")
+    assert access.pool.is_complete
+    monkeypatch.setattr(random_access.LeafPool, "load", None)
+    assert (
+        access.sample(voxels, space="index").tobytes()
+        == found.tobytes()
+        == whole.sample(voxels, space="index").tobytes()
+    )
+    assert found[: len(first)].tobytes() == first.tobytes()
+    tight = compressed.access(device="cpu", cache_bytes=1)
+    monkeypatch.undo()
+    tight.sample(voxels, space="index")
+    assert tight.pool.is_complete == (tight.pool.capacity == whole.topology.num_leaves)
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_inactive_values_of_a_palette(count: int) -> None:
+    fog = bumps(24)
+    values = fog.leaf_values.copy()
+    inactive = ~fog.topology.leaf_active_bits
+    values[inactive, 0] = np.random.default_rng(0).integers(0, count, inactive.sum()) * -0.5
+    compressed = fc.encode_volume(replace(fog, leaf_values=values), fc.VolumeSettings(), device="cpu")
+    access = compressed.access(device="cpu")
+    voxels = voxels_around(fog)
+    asked = {"space": "index", "interpolation": "nearest"}
+    wanted = compressed.to_grids(device="cpu")[0].sample(voxels, **asked)
+    assert access.sample(voxels, **asked).tobytes() == wanted.tobytes()
+    local = access.topology.leaf_table.find(voxels & ~7)
+    states = access.active_at(voxels, **asked)
+    assert set(np.unique(wanted[~states & (local >= 0)])) == {-0.5 * entry for entry in range(count)}

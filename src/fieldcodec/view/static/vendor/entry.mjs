@@ -1,0 +1,2 @@
+export { BackSide, BoxGeometry, BufferAttribute, BufferGeometry, Color, CustomBlending, Data3DTexture, DataTexture, DirectionalLight, DoubleSide, EdgesGeometry, GLSL3, HalfFloatType, HemisphereLight, LinearFilter, LineBasicMaterial, LineLoop, LineSegments, Matrix4, Mesh, MeshStandardMaterial, OneFactor, OneMinusSrcAlphaFactor, PerspectiveCamera, RGFormat, Scene, ShaderMaterial, SRGBColorSpace, Vector3, WebGLRenderer } from "three";
+export { OrbitControls } from "three/addons/controls/OrbitControls.js";
