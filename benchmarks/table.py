@@ -18,6 +18,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 CURVES = RESULTS / "rate-distortion"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CURVES_BEGIN, CURVES_END = "<!-- curves:begin -->", "<!-- curves:end -->"
+SEQUENCES = RESULTS / "sequences"
+SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
 CURVES_ORDER = ("smoke", "cloud", "cloud-v224", "iguana", "heptane", "bonsai", "sphere", "bunny-256", "bunny")
 ORDER = (
     "smoke", "sphere", "cloud", "iguana", "bunny", "bunny-0.072", "bunny-0.072-mesh", "dragon-980", "armadillo-1519",
@@ -108,6 +110,38 @@ def curves(folder: Path = CURVES) -> str:
             table += f"\n\n[The curves](../benchmarks/results/rate-distortion/{name}.png)"
         parts.append(f"### {name}\n\n{table}")
     return "\n\n".join([*parts, "\n".join(machines(results))])
+
+
+def sequences(folder: Path = SEQUENCES) -> str:
+    """The tables of sequences, one of whole files and one of their grids."""
+    if not any(folder.glob("*.json")):
+        return "No sequences are recorded yet; `python benchmarks/sequences.py` makes them."
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    files, grids = [], []
+    for result in results:
+        whole, alone = result["sequence"], result["alone"]
+        blosc = sum(grid["bytes_vdb16_blosc"] or 0 for grid in whole["grids"])
+        files.append([
+            result["name"], str(result["frames"]), size(blosc), size(result["zstd"]["bytes"]), size(alone["bytes"]),
+            f"**{size(whole['bytes'])}**", f"{blosc / whole['bytes']:.0f}", f"{alone['bytes'] / whole['bytes']:.2f}",
+            f"{whole['seconds_per_frame']:.1f} / {alone['seconds_per_frame']:.1f} s",
+            f"{min(result['seconds_to_frame'].values()):.2f} to {max(result['seconds_to_frame'].values()):.2f} s",
+        ])  # fmt: skip
+        for grid, other in zip(whole["grids"], alone["grids"], strict=True):
+            measures = [f"{_mean(grid, key)} / {_mean(other, key)}" for key in ("rmse", "iou", "mcd", "flicker")]
+            grids.append([result["name"], grid["name"], size(grid["bytes"]), size(other["bytes"]), *measures])
+    heads = (
+        ["sequence", "frames", "16-bit + Blosc", "zstd -19", "frame by frame", "ours", "ratio to Blosc",
+         "to frame by frame", "encode a frame", "to any frame, cold"],
+        ["sequence", "grid", "bytes", "frame by frame", "RMSE", "IoU", "mCD", "flicker"],
+    )  # fmt: skip
+    note = "Pairs are of the sequence and of frame by frame; means over the frames."
+    tables = [_markdown(heads[0], files), "", note, "", _markdown(heads[1], grids)]
+    return "\n".join([*tables, "", "\n".join(machines(results))])
+
+
+def _mean(grid: dict[str, Any], key: str) -> str:
+    return "-" if not grid.get(key) else f"{grid[key]['mean']:.4g}"
 
 
 def _sections(results: Sequence[Result]) -> str:
@@ -210,6 +244,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found = {path: with_table(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
     page = ROOT / "docs" / "results.md"
     found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
+    found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
     return found
 
 

@@ -24,11 +24,11 @@ from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.refinement import Neighbourhoods, Refinement, Sight, shapes_of
 from fieldcodec.testing.oracle import coefficients as oracle_coefficients
-from fieldcodec.testing.oracle.lattices import node_blocks
 from fieldcodec.testing.oracle.margin_masks import decode_margin_masks
 from fieldcodec.testing.oracle.mesh import distances_to_mesh
 from fieldcodec.testing.oracle.refinement import read_refinement, refine
 from fieldcodec.testing.oracle.residuals import decode_residuals
+from fieldcodec.testing.oracle.splines import node_blocks
 from fieldcodec.testing.oracle.volume import decode_volume
 
 Places = list[tuple[int, int, int]]

@@ -16,6 +16,7 @@ import numpy as np
 
 import fieldcodec as fc
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.testing.oracle.sequence import decode_sequence
 from fieldcodec.testing.oracle.tree import fingerprint
 from fieldcodec.testing.oracle.volume import decode_volume
 from fieldcodec.volume import network_encode, values_codec
@@ -36,7 +37,8 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-volumes, lattices = _load("oracle_volumes"), _load("oracle_lattices")
+volumes, lattices, sequences = _load("oracle_volumes"), _load("oracle_lattices"), _load("oracle_sequences")
+SEQUENCE = "sequence"
 
 
 def _network_sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings]]:
@@ -58,6 +60,8 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     for name, case in lattices.CASES.items():
         if name in names:
             yield name, case.encoded()
+    if SEQUENCE in names:
+        yield SEQUENCE, sequences.several()
     values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
     network_encode._FEW_TILES = 16
     for name, source, settings in _network_sources():
@@ -77,14 +81,21 @@ def _expected(file: VolumeFile) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _expected_of_frames(data: bytes) -> dict[str, np.ndarray]:
+    """As of a volume, with the number of the frame before each key."""
+    frames = decode_sequence(data)
+    return {f"{frame}:{key}": array for frame in frames for key, array in _expected(frames[frame]).items()}
+
+
 def main() -> None:
-    known = [*lattices.CASES, *(name for name, _, _ in _network_sources())]
+    known = [*lattices.CASES, SEQUENCE, *(name for name, _, _ in _network_sources())]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):
         assert len(data) <= LIMIT, f"{name} has {len(data)} bytes"
         (FOLDER / f"{name}.fcodec").write_bytes(data)
-        np.savez_compressed(FOLDER / f"{name}.npz", **_expected(decode_volume(data)))  # type: ignore[arg-type]
+        expected = _expected_of_frames(data) if name == SEQUENCE else _expected(decode_volume(data))
+        np.savez_compressed(FOLDER / f"{name}.npz", **expected)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ import pytest
 
 import fieldcodec as fc
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid
+from fieldcodec.volume.compressed import CompressedVolume
+from fieldcodec.volume.sequence.compressed import CompressedSequence
 from fieldcodec.volume.topology_codec import topology_hash
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 1e-4  # of the value range
+SEQUENCE = "sequence"
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
     "level_set_guided": ["network"],
@@ -55,8 +58,8 @@ EXPECTED = {  # name -> how the values of each grid are stored
 
 
 def test_no_golden_file_is_missing_or_forgotten() -> None:
-    assert {path.stem for path in FOLDER.glob("*.fcodec")} == set(EXPECTED)
-    assert {path.stem for path in FOLDER.glob("*.npz")} == set(EXPECTED)
+    assert {path.stem for path in FOLDER.glob("*.fcodec")} == {*EXPECTED, SEQUENCE}
+    assert {path.stem for path in FOLDER.glob("*.npz")} == {*EXPECTED, SEQUENCE}
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -65,17 +68,34 @@ def test_golden_file(name: str) -> None:
         pytest.importorskip("DracoPy")
     compressed = fc.CompressedVolume.from_bytes((FOLDER / f"{name}.fcodec").read_bytes())
     assert [grid.method for grid in compressed.grids] == EXPECTED[name]
-    decoded = compressed.to_grids(device="cpu")
     with np.load(FOLDER / f"{name}.npz") as expected:
-        for number, grid in enumerate(decoded):
-            arrays = {key.split(".", 1)[1]: expected[key] for key in expected.files if key.startswith(f"{number}.")}
-            if isinstance(grid, OpaqueGrid):
-                assert grid.payload == arrays["payload"].tobytes()
-            else:
-                stored = compressed.grids[number]
-                roles = stored.network_specs if stored.instance_of is None else {}
-                regressed = stored.method == "network" and stored.guiding_network is None
-                _check(grid, arrays, regressed, "tiles" in roles)
+        _check_volume(compressed, {key: expected[key] for key in expected.files})
+
+
+def test_golden_sequence() -> None:
+    """Frames in any order: each is predicted from the one before."""
+    opened = CompressedSequence.from_bytes((FOLDER / f"{SEQUENCE}.fcodec").read_bytes())
+    assert opened.frames == (3, 4, 7)
+    with np.load(FOLDER / f"{SEQUENCE}.npz") as expected:
+        for frame in (7, 3, 4):
+            volume, start = opened.frame(frame), f"{frame}:"
+            assert [grid.name for grid in volume.grids] == ["surface", "float", "vec3s"]
+            assert ["motion" in str(grid.lattice) for grid in volume.grids] == [frame > 3] * 3
+            _check_volume(volume, {key[len(start) :]: expected[key] for key in expected.files if key.startswith(start)})
+
+
+def _check_volume(compressed: CompressedVolume, expected: dict[str, np.ndarray]) -> None:
+    decoded = compressed.to_grids(device="cpu")
+    assert {key.split(".")[0] for key in expected} == {str(number) for number in range(len(decoded))}
+    for number, grid in enumerate(decoded):
+        arrays = {key.split(".", 1)[1]: expected[key] for key in expected if key.startswith(f"{number}.")}
+        if isinstance(grid, OpaqueGrid):
+            assert grid.payload == arrays["payload"].tobytes()
+        else:
+            stored = compressed.grids[number]
+            roles = stored.network_specs if stored.instance_of is None else {}
+            regressed = stored.method == "network" and stored.guiding_network is None
+            _check(grid, arrays, regressed, "tiles" in roles)
 
 
 def _check(grid: SparseGrid, expected: dict[str, np.ndarray], regressed: bool, regressed_tiles: bool) -> None:

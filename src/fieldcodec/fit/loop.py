@@ -72,20 +72,25 @@ def _run_phase(
     step: Step = GraphedStep(network, loss) if device.type == "cuda" else EagerStep(network, loss)
     read_every = 1 if device.type == "cpu" else _REPORT_EVERY  # reading waits for the device
     stopper = _Stopper(phase)
-    smooth = math.inf
-    if phase.measure_every and _measured(network, loss, held_out) <= phase.target_loss:
-        return
+    smooth, haste = math.inf, 1.0
+    if phase.measure_every:
+        measured = _measured(network, loss, held_out)
+        if measured <= phase.target_loss:
+            return
+        haste = phase.haste(measured)
     for index, (local, target) in enumerate(batches(sampler, phase, rng, device)):
-        step.make(local, target, phase.rate(index))
+        step.make(local, target, haste * phase.rate(index))
         is_read = index % read_every == 0 or index + 1 == phase.steps
         if is_read:
             smooth = step.loss()
         yield smooth
+        measured = smooth
         if phase.measure_every:
-            if (index + 1) % phase.measure_every == 0:
-                if stopper.should_stop(index + 1, _measured(network, loss, held_out)):
-                    return
-        elif is_read and stopper.should_stop(index + 1, smooth):
+            is_read = (index + 1) % phase.measure_every == 0
+            if is_read:
+                measured = _measured(network, loss, held_out)
+                haste = phase.haste(measured)
+        if is_read and stopper.should_stop(index + 1, measured):
             return
 
 

@@ -18,6 +18,8 @@ from fieldcodec.lattice.operator import MAX_FIXED, Lattice
 
 PLACE_ONE = 1 << kernels.PLACE_BITS  # of motion: a voxel
 MAX_MOTION = 1 << 24  # 16,384 voxels
+_LARGEST_REPAIR = 2.5  # voxels
+_FARTHEST = 4  # half widths of a band, beyond which a distance is kept as that
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Earlier:
     Attributes:
         origins: [N, 3] int32, of its leaves.
         numbers: [C, N, 512] int32.
-        fill: [C] int32: the number where it has no leaves.
+        fill: [C] int32: the number where it has no leaves; of distances, the half width of their band.
         distances: numbers are distances: they go on along straight lines where there are no leaves, and motion that
             stretches space stretches them.
     """
@@ -36,6 +38,10 @@ class Earlier:
     numbers: np.ndarray
     fill: np.ndarray
     distances: bool
+
+    def limit(self, channel: int) -> int:
+        """What the results of a channel are kept within: distances beyond some half widths tell nothing."""
+        return min(_FARTHEST * abs(int(self.fill[channel])), MAX_FIXED) if self.distances else MAX_FIXED
 
     @cached_property
     def _cells_and_table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -66,9 +72,9 @@ class Earlier:
         kernels.feet(numbers, gradients, slope, motion)
         there = np.empty_like(numbers)
         self._warp(0, self.origins, motion, there, np.empty((3, 0, 512), np.float32), stretch=False)
-        moved = motion.any(axis=0) & (np.abs(there) < slope)
+        moved = motion.any(axis=0) & (np.abs(there) < _LARGEST_REPAIR * slope)
         mended = np.where(moved, numbers + there.astype(np.int64), numbers)
-        return np.clip(mended, -MAX_FIXED, MAX_FIXED).astype(np.int32)[None]
+        return np.clip(mended, -self.limit(0), self.limit(0)).astype(np.int32)[None]
 
     def linearised(self, channel: int, origins: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[n, 512] int32 and [3, n, 512] float32: numbers of a channel and their slopes per voxel."""
@@ -83,8 +89,8 @@ class Earlier:
         limited = np.ascontiguousarray(np.clip(motion, -MAX_MOTION, MAX_MOTION), np.int32)
         kernels.warp(
             self.numbers[channel], *self._cells_and_table, np.ascontiguousarray(origins, np.int64), limited,
-            *_weights(), np.int32(self.fill[channel]), self.distances, self.distances and stretch, MAX_FIXED, out,
-            slopes,
+            *_weights(), np.int32(self.fill[channel]), self.distances, self.distances and stretch,
+            self.limit(channel), out, slopes,
         )  # fmt: skip
 
 

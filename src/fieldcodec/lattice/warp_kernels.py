@@ -23,8 +23,8 @@ _SPREAD = SIDE - 12  # 8 voxels of a leaf, one tap before them and two after the
 _PASSES = 24  # of the continuation, one voxel each
 UNKNOWN = np.int32(-(2**31))
 _LEAST_RATIO, _LARGEST_RATIO = 0.5, 2.0
-_LEAST_SQUARE, _LARGEST_SQUARE = 0.8, 1.25  # of a gradient, against that of a distance
-_LEAST_FOOT, _LARGEST_FOOT = 0.5, 5.0  # voxels
+_LEAST_SQUARE, _LARGEST_SQUARE = 0.3, 3.0  # of a gradient, against that of a distance
+_LEAST_FOOT, _LARGEST_FOOT = 0.5, 6.0  # voxels; feet of one leaf then fit into a window
 
 
 @njit(cache=True, nogil=True)
@@ -216,11 +216,9 @@ def feet(numbers, gradients, slope, motion):  # type: ignore[no-untyped-def]  # 
     one = float(1 << PLACE_BITS)
     for leaf in prange(numbers.shape[0]):
         for voxel in range(512):
-            gx, gy, gz = (
-                float(gradients[0, leaf, voxel]),
-                float(gradients[1, leaf, voxel]),
-                float(gradients[2, leaf, voxel]),
-            )
+            # `float` would leave them in single precision, in which products are not exact
+            gx, gy = np.float64(gradients[0, leaf, voxel]), np.float64(gradients[1, leaf, voxel])
+            gz = np.float64(gradients[2, leaf, voxel])
             square = gx * gx
             square = square + gy * gy
             square = square + gz * gz

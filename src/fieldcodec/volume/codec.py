@@ -1,6 +1,8 @@
 """The codec's front door: grids of a file -> compressed volume."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
@@ -13,6 +15,8 @@ from fieldcodec.volume.grid_quality import check_names, parse_grid_quality
 from fieldcodec.volume.opaque import compress_opaque
 from fieldcodec.volume.settings import VolumeSettings
 
+Domains = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -21,10 +25,12 @@ class Place:
     Attributes:
         before: the frame before, from which this one may be predicted; None where there is none.
         leads: other frames will be predicted from this one.
+        domains: of grids by name and value type, smallest and largest active index [3] in all frames of the group.
     """
 
     before: CompressedVolume | None = None
     leads: bool = False
+    domains: Domains = field(default_factory=dict)
 
     def grids_before(self) -> dict[tuple[str, str], CompressedGrid]:
         """By name and value type, those of the frame before that have values of their own; the first of each name."""
@@ -82,8 +88,9 @@ def encode_frame(
         elif parent is not None:
             grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
         else:
-            own, before = settings.of_grid(grid.name), earlier.pop((grid.name, grid.value_type.name), None)
-            grids.append(encode_grid(grid, own, chosen, on_event, mesh, before, leads=place.leads))
+            kind = grid.name, grid.value_type.name
+            own, before, domain = settings.of_grid(grid.name), earlier.pop(kind, None), place.domains.get(kind)
+            grids.append(encode_grid(grid, own, chosen, on_event, mesh, before, leads=place.leads, domain=domain))
     return CompressedVolume(tuple(grids), file.metadata, settings.to_json())
 
 

@@ -1,6 +1,6 @@
 """Compressed grid -> grid: the mirror image of `encode` (NeuralVDB 3.5, offline sequential access)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.continuous import LeafField, NetworkField, SplineField
 from fieldcodec.volume.fields import ExpertField, FieldEvaluator, OnBlock, leaf_blocks
 from fieldcodec.volume.lattice_codec import KnownNumbers, LatticeNumbers, Numbers, fixed_of_mesh
+from fieldcodec.volume.lattice_spec import LatticeSpec
 from fieldcodec.volume.leaf_numbers import LeafNumbers
 from fieldcodec.volume.leaf_values import (
     ActiveValues,
@@ -260,7 +261,25 @@ def open_grid(
 
 def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent, *, box: Box | None = None) -> SparseGrid:
     """Decompresses one grid, or what is of it in a box (see `OpenedGrid.to_grid`)."""
+    spec = grid.lattice
+    if box is None and spec is not None and spec.motion is not None and not spec.exact:
+        return _from_reference(grid, spec, device, on_event)
     return open_grid(grid, device, on_event, keep=box is None).to_grid(box)
+
+
+def _from_reference(grid: CompressedGrid, spec: LatticeSpec, device: torch.device, on_event: OnEvent) -> SparseGrid:
+    """A predicted grid, by way of what the frame after it needs: so it is decoded once for both."""
+    stage = f"{grid.name or 'unnamed'}: decode frames"
+    on_event(FitEvent(stage, 0, 1))
+    known = reference_of(grid)
+    plain = replace(spec, residual=0, refined=False, signs=False)  # they are in the numbers
+    numbers = KnownNumbers(plain, known.numbers, grid.background)
+    leaves = LeafNumbers(grid, plain, known.topology, numbers, 0)
+    active = IntegerValues(leaves, grid.value_type, save_as_half=grid.save_as_half)
+    values = LeafValues(known.topology, grid.value_type, active, InactiveValues(grid, known.topology))
+    opened = OpenedGrid(grid, known.topology, values, decode_tiles(grid, known.topology, device), numbers)
+    on_event(FitEvent(stage, 1, 1))
+    return opened.to_grid()
 
 
 def _active_values(

@@ -22,7 +22,7 @@ from fieldcodec.volume.lattice_values import Habit, encode_lattice
 from fieldcodec.volume.network_chain import DIFFERENCES
 from fieldcodec.volume.network_encode import NetworkEncoder
 from fieldcodec.volume.parts import Parts
-from fieldcodec.volume.quality import Goal, goal_of, is_surface, parse_size
+from fieldcodec.volume.quality import Goal, goal_of, parse_size
 from fieldcodec.volume.roughness import roughness
 from fieldcodec.volume.sections import FRAME_BYTES
 from fieldcodec.volume.settings import VolumeSettings
@@ -32,7 +32,6 @@ from fieldcodec.volume.tiles_codec import encode_inactive_tiles
 from fieldcodec.volume.training import Trainer
 
 _LASTING = 1.2  # of a frame's bytes may be what the next one takes by the same means, or others are looked for
-_LEADING = 0.5  # of the error allowed, for a level set that others are predicted from: they inherit its errors
 _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
 
 
@@ -48,7 +47,7 @@ def encode_grid(
         reference: the same grid of an earlier frame, from which this one may be predicted.
         leads: later frames will be predicted from this grid, so that its errors are theirs, too.
         domain: [3] smallest and [3] largest active index of the grid in all frames of its group, so that networks
-            have the same domains in all of them; None outside sequences.
+            have the same domains in all of them; of this grid alone where None.
 
     Raises:
         InvalidValuesError: active values are NaN or infinite and `settings.non_finite` is "refuse".
@@ -64,7 +63,8 @@ def encode_grid(
         _encode_exactly(parts, grid)
     elif settings.wants_network:
         settings = _network_settings(grid, settings)
-        grid = NetworkEncoder(parts, Trainer(grid, settings, device, on_event, domain, reference)).encode()
+        trainer = Trainer(grid, settings, device, on_event, domain, reference, leads)
+        grid = NetworkEncoder(parts, trainer).encode()
         if DIFFERENCES in parts.meta:
             predicted_from = reference
     else:
@@ -174,11 +174,9 @@ def _encode_by_lattice(
     if goal.size is not None:
         goal = replace(goal, size=max(1, goal.size - _bytes_of_the_rest(parts, grid)))
     reference, habit = (None, None) if earlier is None else (_decoded(grid, earlier), _habit(earlier))
-    encoding = None
-    if leads and is_surface(grid) and goal.size is None and not goal.lossless:
-        encoding = encode_lattice(grid, goal.finer(_LEADING), settings.seed, on_event, mesh, device, reference, habit)
-    if encoding is None or not encoding.met:
-        encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit)
+    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit, leads)
+    if not encoding.met and leads:
+        encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference)
     if not encoding.met and goal.size is None:  # more than a lattice can promise; exact values meet any demand
         encoding = encode_lattice(
             grid, Goal(lossless=True), settings.seed, on_event, device=device, reference=reference

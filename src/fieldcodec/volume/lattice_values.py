@@ -9,6 +9,7 @@ SparseGrid --> LatticeProblem --> search on a sample --> attempts on the whole g
 import math
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ _SAMPLE_LEAVES = 2048
 _TRIES = 4
 _CAUTIOUS = 0.98  # of a step that was good on the sample, to begin with
 _MESH_BITS = (10, 11, 12, 13, 14)
+_LEADING = 0.5  # of the error allowed, for a level set that others are predicted from
 _TYPICAL_ERROR = 0.03  # scaled, where the goal is none for the values
 
 
@@ -74,7 +76,7 @@ class Habit:
 
 def encode_lattice(
     grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None, device: torch.device = CPU,
-    reference: Reference | None = None, habit: Habit | None = None,
+    reference: Reference | None = None, habit: Habit | None = None, leads: bool = False,
 ) -> LatticeEncoding:  # fmt: skip
     """Values and leaf masks of a grid with active leaf voxels, all finite.
 
@@ -85,6 +87,8 @@ def encode_lattice(
         device: where lattices are fitted.
         reference: the same grid of an earlier frame; values are predicted from it where that saves bytes.
         habit: what was chosen for that frame, which is tried first and taken where it still does well.
+        leads: later frames are predicted from this one: a level set that is not predicted itself is then to be better
+            than the goal, for its errors are handed on.
     """
     stages = _Stages(grid.name or "unnamed", on_event)
     stages.begin("prepare")
@@ -94,8 +98,7 @@ def encode_lattice(
     if reference is not None and reference.distances == problem.surface:
         stages.begin("find motion")
         scaled = _on_sample(goal, problem, 1.0)
-        motion = find_motion(problem, reference, scaled.rmse or scaled.max_error or _TYPICAL_ERROR, seed)
-        prediction = Prediction(reference, motion, problem.origins)
+        prediction = find_motion(problem, reference, scaled.rmse or scaled.max_error or _TYPICAL_ERROR, seed)
         known = replace(problem, predicted=prediction.of(slice(None)), hints=prediction.hints())
         searches.append(_Search.of(known, prediction, goal, interior, seed, device))
         if habit is not None:
@@ -105,24 +108,34 @@ def encode_lattice(
                 return replace(usual, choices=[habit.choice])
         stages.begin("search on a sample of differences")
         searches[0].run(stages)
-    alone = _Search.of(problem, None, goal, interior, seed, device)
+    better = leads and problem.surface and goal.size is None and not goal.lossless
+    searches.append(_Search.of(problem, None, goal.finer(_LEADING) if better else goal, interior, seed, device))
     stages.begin("search on a sample")
-    alone.run(stages)
-    searches = sorted([*searches, alone], key=lambda search: search.cost)
+    searches[-1].run(stages)
     encoding: LatticeEncoding | None = None
     if mesh is not None:
         with suppress(InputError, FormatError):  # raised for meshes that cannot be coded
-            encoding = _by_mesh(alone.last(grid, stages), alone, mesh, interior)
-    for search in searches:
-        if encoding is None or not encoding.met:
-            encoding = search.last(grid, stages).encoding(search.choices)
-            encoding = replace(encoding, choices=search.choices)
-    assert encoding is not None
+            encoding = _by_mesh(searches[-1].last(grid, stages), searches[-1], mesh, interior)
+    if encoding is None:
+        encoding = _best(grid, searches, stages)
     stages.end()
     return encoding
 
 
-@dataclass
+def _best(grid: SparseGrid, searches: "list[_Search]", stages: "_Stages") -> LatticeEncoding:
+    """By the first choice of all searches that meets the goal on the whole grid, else the nearest miss of the last."""
+    ranked = [(search, choice) for search in searches for choice in search.choices]
+    if len(searches) > 1:
+        ranked.sort(key=lambda pair: pair[0].cost(pair[1]))
+    for search, pairs in groupby(ranked, key=lambda pair: pair[0]):
+        choices = [choice for _, choice in pairs]
+        encoding = search.last(grid, stages).encoding(choices)
+        if encoding.met:
+            break
+    return replace(encoding, choices=[*choices, *(choice for choice in search.choices if choice not in choices)])
+
+
+@dataclass(eq=False)
 class _Search:
     """The search for a lattice on a sample of a problem's leaves.
 
@@ -161,13 +174,11 @@ class _Search:
     def motion(self) -> bytes:
         return b"" if self.prediction is None else self.prediction.motion_bytes
 
-    @property
-    def cost(self) -> float:
-        """By which searches are compared: bytes, or for a size the error; a choice that was not tried comes last."""
-        best = self.choices[0]
-        if best.bytes == 0:
+    def cost(self, choice: Choice) -> float:
+        """By which choices of searches are compared: bytes, or for a size the error; those not tried come last."""
+        if choice.bytes == 0:
             return math.inf
-        return best.rmse if self.goal.size is not None else best.bytes + len(self.motion) * self.share
+        return choice.rmse if self.goal.size is not None else choice.bytes + len(self.motion) * self.share
 
     def last(self, grid: SparseGrid, stages: "_Stages") -> "_Last":
         size = self.goal.size

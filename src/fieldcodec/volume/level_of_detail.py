@@ -111,7 +111,7 @@ def _within_bounds(grid: CompressedGrid, leaf_origins: np.ndarray) -> Callable[[
 def has_own_distance(grid: CompressedGrid) -> bool:
     """Whether the file holds a level set whose distance and sign follow from lattices or a mesh alone."""
     spec = grid.lattice
-    if spec is None or grid.reference is not None or not spec.banded or spec.residual or spec.refined or spec.signs:
+    if spec is None or spec.motion is not None or not spec.banded or spec.residual or spec.refined or spec.signs:
         return False
     is_level_set = grid.grid_class == "level set" and grid.channels == 1 and grid.value_type.is_float
     return is_level_set and bool(grid.background[0] > 0) and grid.transform.is_linear

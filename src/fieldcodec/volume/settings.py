@@ -103,7 +103,7 @@ class VolumeSettings:
     learning_rate: float = 0.005
     """Adam's learning rate at the start."""
     refine_learning_rate: float = 0.0
-    """Learning rate for frames after the first of a sequence; 0: the same."""
+    """Learning rate for frames after the first of a sequence; 0: a fifth of `learning_rate`."""
     decay: float = 0.9
     """Factor on the learning rate every `decay_interval` epochs."""
     decay_interval: int = 100

@@ -86,9 +86,11 @@ class Earlier:
             blocks: [n, 3] origins of the grid's 8^3 blocks with something active.
             weights: how weights will be stored.
         """
-        if compressed is None or compressed.is_opaque or compressed.method != values_codec.NETWORK:
+        if compressed is None or compressed.is_opaque or compressed.instance_of is not None:
             return None
-        if compressed.value_type != grid.value_type or compressed.meta["weights"] != weights:
+        if compressed.method != values_codec.NETWORK or compressed.meta["weights"] != weights:
+            return None
+        if compressed.value_type != grid.value_type:
             return None
         subdomains = continued(compressed.subdomains, blocks)
         return None if subdomains is None else Earlier(compressed, subdomains)
@@ -108,8 +110,15 @@ class Earlier:
         similar = (growth >= 1 / _FACTOR) & (growth <= _FACTOR) & (np.abs(own.offset - known.offset) <= known.scale)
         return replace(own, offset=known.offset, scale=known.scale) if similar.all() else own
 
-    def start(self, role: str, spec: NetworkSpec, of_values: Normalisation | None) -> Start | None:
-        """Where the network of a role starts from; None where there was none of its inputs, outputs and range."""
+    def start(
+        self, role: str, spec: NetworkSpec, subdomains: Subdomains, of_values: Normalisation | None
+    ) -> Start | None:
+        """Where the network of a role starts from; None where there was none of its inputs, outputs and range.
+
+        Args:
+            subdomains: of its experts, in its units.
+            of_values: the range it sees; None for classifiers.
+        """
         before = self.field(role)
         if before is None or (before.frozen.spec.outputs, before.frozen.spec.extent) != (spec.outputs, spec.extent):
             return None
@@ -118,7 +127,7 @@ class Earlier:
             known is None or (known.offset != of_values.offset).any() or (known.scale != of_values.scale).any()
         ):
             return None
-        rows = earlier_experts(self.subdomains, self.compressed.subdomains)
+        rows = earlier_experts(subdomains, before.subdomains)
         if rows is None or (rows < 0).all():
             return None
         if any((t.scales <= 0).any() for t in before.frozen.tensors if isinstance(t, IntegerTensor)):

@@ -1,9 +1,9 @@
-"""A second, slow decoder of `.fcodec` volumes, written from docs/format.md and docs/format-coders.md alone.
+"""A second, slow decoder of `.fcodec` files, written from docs/format.md and docs/format-coders.md alone.
 
 It shares no code with the codec (no container, coders, networks or volume modules, no compiled kernels, no
 PyTorch): what both agree on is what the specification says. Integers are Python's, so nothing can overflow.
 From below: `reader`, `meta_words`, `container`, `bits` (range coder), `leaf_masks`, `node_masks`, `slot_values`,
-`weights`, `networks`, `fields`; `plane`, `learners`, `coefficients`, `margin_masks`, `residuals`, `refinement`,
-`mesh`, `scale`, `lattices`, `guides`; `tree`, `values`, and `volume` with `decode_volume`. Meant for volumes of some
-leaves.
+`weights`, `networks`, `fields`; `plane`, `learners`, `coefficients`, `splines`, `margin_masks`, `residuals`,
+`refinement`, `mesh`, `scale`, `warp`, `references`, `lattices`, `guides`; `tree`, `values`, `volume` with
+`decode_volume`, and `sequence` with `decode_sequence`. Meant for volumes of some leaves.
 """

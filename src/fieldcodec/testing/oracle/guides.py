@@ -36,6 +36,9 @@ class Guide:
         self._field, self._scale, self._data = field, scale, sections.get(LEAF_MASKS, b"")
         self._fixed = np.zeros((scale.kind.channels, 0, 512))
 
+    def slot_hints(self, lower_origins: Sequence[Origin]) -> None:
+        """Nothing is known of slots."""
+
     def leaf_masks(self, origins: Sequence[Origin]) -> list[Bits]:
         """Active bits; computes F on the way."""
         voxels = product(origins, list(product(range(8), repeat=3)))

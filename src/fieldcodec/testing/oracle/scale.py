@@ -15,6 +15,9 @@ from fieldcodec.testing.oracle.leaf_masks import Bits, Origin
 class LeafNumbers(Protocol):
     """Knows F of all leaf voxels from the leaves' origins, before their masks are read."""
 
+    def slot_hints(self, lower_origins: Sequence[Origin]) -> list[list[int]] | None:
+        """0..23 for each slot of lower nodes; None where nothing is known of them."""
+
     def leaf_masks(self, origins: Sequence[Origin]) -> list[Bits]:
         """Active bits; to be asked for before the values."""
 

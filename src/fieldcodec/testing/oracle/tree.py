@@ -36,6 +36,8 @@ def decode_tree(
     upper_child, upper_active = _upper_masks(sections.get(UPPER_MASKS, b""), tuple(upper_origins))
     lower_origins = child_origins(upper_origins, upper_child, 5, 128)
     hints = _hints(fields.get("level1"), slot_hint, [[a // 8 for a in origin] for origin in lower_origins], 16)
+    said = None if numbers is None else numbers.slot_hints(lower_origins)
+    hints = hints if said is None else said
     lower_child, lower_active = decode_node_masks(sections.get(LOWER_MASKS, b""), 4, lower_origins, hints)
     leaf_origins = child_origins(lower_origins, lower_child, 4, 8)
     if (len(lower_origins), len(leaf_origins)) != (counts["lower_nodes"], counts["leaves"]):

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from fieldcodec.testing.oracle.guides import Guide, guides_masks
 from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.networks import check_spec, decode_network
 from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.references import Refer
 from fieldcodec.testing.oracle.scale import LeafNumbers, Scale, finite_numbers
 from fieldcodec.testing.oracle.tree import decode_tree, fingerprint
 from fieldcodec.testing.oracle.values import decode_leaf_values, decode_tile_values
@@ -35,20 +36,22 @@ def decode_volume(data: bytes) -> VolumeFile:
         FormatError: the file is not what docs/format.md says.
     """
     sections = read_sections(data)
-    meta = _json(meta_json(sections.get((WHOLE_FILE, META), b"")))
+    meta = read_json(meta_json(sections.get((WHOLE_FILE, META), b"")))
     if not isinstance(meta, dict) or meta.get("kind") != "volume" or not isinstance(meta.get("grids"), list):
         raise FormatError("the file holds no volume")
     grids: list[SparseGrid | OpaqueGrid] = []
     for number, description in enumerate(meta["grids"]):
         own = {id: content for (grid, id), content in sections.items() if grid == number}
         try:
-            grids.append(_decode_grid(description, own, grids))
+            grids.append(decode_grid(description, own, grids))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise FormatError(f"grid number {number}: {error!r}") from error
-    return VolumeFile(tuple(grids), _metadata(meta.get("metadata", [])))
+    return VolumeFile(tuple(grids), read_metadata(meta.get("metadata", [])))
 
 
-def _json(data: bytes) -> Any:
+def read_json(data: bytes) -> Any:
+    """The JSON of META."""
+
     def refuse(name: str) -> NoReturn:
         raise FormatError(f"META holds {name}")
 
@@ -63,9 +66,15 @@ def _json(data: bytes) -> Any:
         raise FormatError(f"META is damaged: {error}") from error
 
 
-def _decode_grid(
-    meta: Any, sections: Mapping[int, bytes], earlier: list[SparseGrid | OpaqueGrid]
+def decode_grid(
+    meta: Any, sections: Mapping[int, bytes], earlier: Sequence[SparseGrid | OpaqueGrid], refer: Refer | None = None
 ) -> SparseGrid | OpaqueGrid:
+    """A grid of a description and its sections.
+
+    Args:
+        earlier: grids of the same volume or frame, in order.
+        refer: gives the grid of an earlier frame, where the description refers to one.
+    """
     description = meta.get("opaque", meta)
     parent = description.get("instance_of")
     if parent is not None and (type(parent) is not int or not 0 <= parent < len(earlier)):
@@ -80,7 +89,7 @@ def _decode_grid(
             description["save_as_half"], description["block_offset"], tree,
         )  # fmt: skip
     if tree is None:
-        return _decode_tree_and_values(meta, sections)
+        return decode_values(meta, sections, refer)[0]
     if not isinstance(tree, SparseGrid):
         raise FormatError("an instance is of another kind than its tree")
     return replace(tree, **_head(meta))
@@ -91,15 +100,18 @@ def _head(meta: Any) -> dict[str, Any]:
     transform = GridTransform(meta["transform"]["map"], _bytes(meta["transform"]["payload"]))
     half = bool(meta.get("save_as_half", False))
     return {
-        "name": meta["name"], "transform": transform, "metadata": _metadata(meta["metadata"]), "save_as_half": half
+        "name": meta["name"], "transform": transform, "metadata": read_metadata(meta["metadata"]), "save_as_half": half
     }  # fmt: skip
 
 
-def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseGrid:
+def decode_values(
+    meta: Any, sections: Mapping[int, bytes], refer: Refer | None
+) -> tuple[SparseGrid, LeafNumbers | None]:
+    """A grid with a tree of its own, and what was known of its leaves before their masks."""
     kind = VALUE_TYPES[meta["value_type"]]
     fields = _fields(meta, sections, kind.channels)
     background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
-    numbers = _numbers(meta, sections, kind, background, fields)
+    numbers = _numbers(meta, sections, kind, background, fields, refer)
     topology = decode_tree(sections, meta["nodes"], fields, numbers)
     if fingerprint(topology) != meta["topology_hash"]:
         raise FormatError("the fingerprint of the tree is wrong")
@@ -112,15 +124,17 @@ def _decode_tree_and_values(meta: Any, sections: Mapping[int, bytes]) -> SparseG
     else:
         leaves = decode_leaf_values(sections, meta, topology, kind, fields.get("values"), numbers)
         lower, upper, root = decode_tile_values(sections, meta, topology, kind, fields.get("tiles"))
-    return SparseGrid(
+    grid = SparseGrid(
         value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
         root_tile_values=root, background=background, **_head(meta),
     )  # fmt: skip
+    return grid, numbers
 
 
 def _numbers(
-    meta: Any, sections: Mapping[int, bytes], kind: ValueType, background: np.ndarray, fields: Mapping[str, Field]
-) -> LeafNumbers | None:
+    meta: Any, sections: Mapping[int, bytes], kind: ValueType, background: np.ndarray, fields: Mapping[str, Field],
+    refer: Refer | None,
+) -> LeafNumbers | None:  # fmt: skip
     """What is known of all leaf voxels before the masks of leaves are read; None where that is nothing."""
     description = meta["values"]
     lattice = description.get("method") == "lattice"
@@ -132,7 +146,7 @@ def _numbers(
         unit if lattice else [x / 16384 for x in unit], offset, low, high, description.get("banded"),
         [float(x) for x in background.astype(np.float64)], kind, bool(meta.get("save_as_half")),
     )  # fmt: skip
-    return Lattice(description, sections, scale) if lattice else Guide(fields.get("values"), scale, sections)
+    return Lattice(description, sections, scale, refer) if lattice else Guide(fields.get("values"), scale, sections)
 
 
 def _fields(meta: Any, sections: Mapping[int, bytes], channels: int) -> dict[str, Field]:
@@ -148,7 +162,8 @@ def _fields(meta: Any, sections: Mapping[int, bytes], channels: int) -> dict[str
     return fields
 
 
-def _metadata(data: Any) -> Metadata:
+def read_metadata(data: Any) -> Metadata:
+    """Of a file or a grid."""
     return Metadata(tuple(MetaEntry(name, kind, _bytes(payload)) for name, kind, payload in data))
 
 

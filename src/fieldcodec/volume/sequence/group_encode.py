@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from fieldcodec.fit.phases import OnEvent, ignore_event
-from fieldcodec.grid.sparse_grid import VolumeFile
-from fieldcodec.volume.codec import Place, encode_frame
+from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.volume.codec import Domains, Place, encode_frame
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.sequence.naming import naming
 from fieldcodec.volume.settings import VolumeSettings
@@ -27,9 +29,21 @@ def encode_frames(
         FieldcodecError: as `encode_volume`; the message names the frame.
     """
     volumes: list[CompressedVolume] = []
+    domains = _domains(frames)
     for frame, label in zip(frames, labels, strict=True):
         with naming(label):
             known = settings.of_grids([grid.name for grid in frame])
-            place = Place(volumes[-1], False) if volumes else Place(None, len(frames) > 1)
+            place = Place(volumes[-1] if volumes else None, len(volumes) + 1 < len(frames), domains)
             volumes.append(encode_frame(frame, known, place, device=device, on_event=on_event))
     return volumes
+
+
+def _domains(frames: Sequence[VolumeFile]) -> Domains:
+    """Where each grid is active in any of the frames."""
+    domains: Domains = {}
+    for grid in (grid for frame in frames for grid in frame if isinstance(grid, SparseGrid)):
+        bounds, kind = grid.topology.active_bounds, (grid.name, grid.value_type.name)
+        if bounds is not None:
+            low, high = domains.get(kind, bounds)
+            domains[kind] = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
+    return domains

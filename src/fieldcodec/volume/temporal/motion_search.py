@@ -17,53 +17,46 @@ _STRIDES = (32, 16)
 _STEPS = (512, 256, 128, 64)  # of coefficients, in 1/1024 voxel
 _START_STEP = 16  # of the earlier motion, when it is where the search begins
 _NEAR_SURFACE = 1.5  # scaled distance: the surface tells the motion, the band follows it
-_MAX_LEAVES = 4096  # that are looked at
+_AT_SURFACE = 0.7  # scaled distance, up to which errors are looked at: those farther away are mended
+_MAX_LEAVES = 2048  # that motion is fitted to
+_MEASURED_LEAVES = 512  # by which steps are compared
 _MASK_BITS = 4.0  # of an active voxel's state, for an error of one voxel in its distance, in this frame and later ones
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A motion with what it is thought to cost in bytes, its own included."""
+    """A prediction with what it is thought to cost in bytes, that of its motion included."""
 
-    motion: Motion
+    prediction: Prediction
     cost: float
 
 
-def find_motion(problem: LatticeProblem, reference: Reference, allowed: float, seed: int) -> Motion:
-    """The motion with the least estimated bytes.
+def find_motion(problem: LatticeProblem, reference: Reference, allowed: float, seed: int) -> Prediction:
+    """The prediction by the motion with the least estimated bytes.
 
     Args:
         problem: the later frame.
         allowed: root mean square error that is aimed at, in scaled units.
         seed: of the leaves that are looked at, where there are many.
     """
-    rows = _looked_at(problem, seed)
-    strides = _STRIDES
-    found = [each for stride in strides for each in _candidates(problem, reference, stride, rows, allowed)]
-    return min(found, key=lambda each: each.cost).motion
-
-
-def _looked_at(problem: LatticeProblem, seed: int) -> np.ndarray:
-    """Rows of the leaves that motion is fitted to, rising."""
-    count = len(problem.origins)
-    if count <= _MAX_LEAVES:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).permutation(count)[:_MAX_LEAVES])
+    order = np.random.default_rng(seed).permutation(len(problem.origins))
+    rows, few = np.sort(order[:_MAX_LEAVES]), np.sort(order[:_MEASURED_LEAVES])
+    found = [each for stride in _STRIDES for each in _candidates(problem, reference, stride, rows, few, allowed)]
+    return min(found, key=lambda each: each.cost).prediction
 
 
 def _candidates(
-    problem: LatticeProblem, reference: Reference, stride: int, rows: np.ndarray, allowed: float
+    problem: LatticeProblem, reference: Reference, stride: int, rows: np.ndarray, few: np.ndarray, allowed: float
 ) -> Iterator[_Found]:
-    """Motions of one stride, with coarser and finer steps."""
+    """Motions of one stride, with coarser and finer steps; fitted to the leaves `rows`, compared on a `few`."""
     lattice = Lattice.over(problem.origins, stride, DEGREE)
     start = carried(lattice, _START_STEP, reference.motion) * np.float32(_START_STEP / PLACE_ONE)
     coefficients = _fitted(problem, reference, lattice, rows, start.astype(np.float32))
     for step in _STEPS:
         integers = np.clip(np.rint(coefficients * (PLACE_ONE / step)), -MAX_MOTION, MAX_MOTION).astype(np.int32)
-        motion = Motion(lattice, step, integers)
-        prediction = Prediction(reference, motion, problem.origins)
-        error = _error(problem, prediction, rows)
-        yield _Found(motion, len(prediction.motion_bytes) + _bytes_for(problem, error, allowed))
+        prediction = Prediction(reference, Motion(lattice, step, integers), problem.origins)
+        error = _error(problem, prediction, few)
+        yield _Found(prediction, len(prediction.motion_bytes) + _bytes_for(problem, error, allowed))
 
 
 def _fitted(
@@ -101,9 +94,11 @@ def _mean_square_slope(targets: np.ndarray, active: np.ndarray) -> float:
 
 
 def _error(problem: LatticeProblem, prediction: Prediction, rows: np.ndarray) -> float:
-    """Root mean square over active voxels, in scaled units."""
-    scaled = prediction.of(rows).scaled(problem.offset, problem.scale)
-    difference = (scaled - problem.targets[:, rows])[:, problem.active[rows]]
+    """Root mean square over active voxels of some leaves, near the surface where there is one, in scaled units."""
+    targets, looked_at = problem.targets[:, rows], problem.active[rows]
+    if problem.surface:
+        looked_at &= np.abs(targets[0]) < _AT_SURFACE
+    difference = (prediction.displaced(rows).scaled(problem.offset, problem.scale) - targets)[:, looked_at]
     return math.sqrt(float(np.mean(np.square(difference)))) if difference.size else 0.0
 
 

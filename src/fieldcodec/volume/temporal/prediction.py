@@ -21,6 +21,8 @@ from fieldcodec.volume.temporal.motion import Motion, Rows
 
 _STATE_ONE = 1 << 10  # what an active voxel counts when states are displaced
 _STATE_SHIFT = 5  # to hints of 0..31
+_REPAIRS = 2  # times that distances are mended
+_RINGS = 6  # voxels beyond the band that distances may reach
 _SURE = 7  # the highest confidence of a slot's hint
 
 
@@ -78,7 +80,11 @@ class Reference:
 
     @cached_property
     def values(self) -> Earlier:
-        return Earlier(self.topology.leaf_origins, self.numbers, self.fill, self.distances)
+        numbers = self.numbers
+        if self.slope:
+            active, band = masks.unpack(self.topology.leaf_active), abs(int(self.fill[0]))
+            numbers = _within_states(numbers, active, band, round(min(self.slope, MAX_FIXED)))
+        return Earlier(self.topology.leaf_origins, numbers, self.fill, self.distances)
 
     @cached_property
     def states(self) -> Earlier:
@@ -103,6 +109,28 @@ class Reference:
             sure = np.minimum(alike * _SURE // 26, _SURE)
             hints[row] = (np.where(here, CHILD, INACTIVE_TILE) * (_SURE + 1) + sure).reshape(-1)
         return hints
+
+
+def _within_states(numbers: np.ndarray, active: np.ndarray, band: int, voxel: int) -> np.ndarray:
+    """[1, N, 512] int32: distances as far as states allow, so that errors beyond the band are not handed on for ever.
+
+    Active voxels lie in the band. Others do not, and not farther out than their way, face to face within the leaf, to
+    an active one; those without such a way, or with a long one, are as far as `_RINGS` voxels.
+    """
+    reached = active.reshape(-1, masks.LEAF_DIM, masks.LEAF_DIM, masks.LEAF_DIM)
+    rings = np.where(reached, 0, _RINGS)
+    for ring in range(1, _RINGS):
+        grown = reached.copy()
+        for axis in (1, 2, 3):
+            low, high = [slice(None)] * 4, [slice(None)] * 4
+            low[axis], high[axis] = slice(None, -1), slice(1, None)
+            grown[tuple(low)] |= reached[tuple(high)]
+            grown[tuple(high)] |= reached[tuple(low)]
+        rings[grown & ~reached] = ring
+        reached = grown
+    farthest = band + voxel * rings.reshape(active.shape)
+    sizes = np.clip(np.abs(numbers.astype(np.int64)), np.where(active, 0, band), np.where(active, band, farthest))
+    return np.where(numbers < 0, -sizes, sizes).astype(np.int32)
 
 
 def _numbers_of(spec: LatticeSpec, exact: np.ndarray) -> np.ndarray:
@@ -167,9 +195,9 @@ class Prediction:
         """[C, N, 512] int32"""
         reference = self.reference
         numbers = reference.values.at(self.leaf_origins, self.motion.at(slice(None)))
-        if not reference.slope:
-            return numbers
-        return Earlier(self.leaf_origins, numbers, reference.fill, distances=True).mended(reference.slope)
+        for _ in range(_REPAIRS if reference.slope else 0):
+            numbers = Earlier(self.leaf_origins, numbers, reference.fill, distances=True).mended(reference.slope)
+        return numbers
 
     @cached_property
     def motion_bytes(self) -> bytes:
@@ -179,6 +207,12 @@ class Prediction:
     def of(self, rows: Rows) -> Predicted:
         """Of some of the leaves."""
         return Predicted(self._numbers[:, rows], self.reference.unit, self.reference.offset)
+
+    def displaced(self, rows: Rows) -> Predicted:
+        """Of some of the leaves, distances as they are, not mended."""
+        reference = self.reference
+        numbers = reference.values.at(self.leaf_origins[rows], self.motion.at(rows))
+        return Predicted(numbers, reference.unit, reference.offset)
 
     def hints(self) -> np.ndarray:
         """[N, 512] uint8: what the earlier frame says of the states of all voxels, see `coding.masks`."""

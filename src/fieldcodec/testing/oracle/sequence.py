@@ -1,0 +1,134 @@
+"""A file of frames: groups, and grids that refer to those of earlier frames."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from fieldcodec.errors import FormatError
+from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sections
+from fieldcodec.testing.oracle.lattices import Lattice
+from fieldcodec.testing.oracle.reader import Reader
+from fieldcodec.testing.oracle.references import Refer, Reference
+from fieldcodec.testing.oracle.values import rows, unpack
+from fieldcodec.testing.oracle.volume import META, decode_grid, decode_values, read_json, read_metadata
+
+GROUP, GRID = 22, 24
+OF_A_GRID = (*range(2, 22), 23)
+_MOST_FRAMES = 256
+
+
+def decode_sequence(data: bytes) -> dict[int, VolumeFile]:
+    """The frames of a `.fcodec` file, by their numbers.
+
+    Raises:
+        FormatError: the file is not what docs/format.md says.
+    """
+    sections = read_sections(data)
+    meta = read_json(meta_json(sections.get((WHOLE_FILE, META), b"")))
+    if not isinstance(meta, dict) or meta.get("kind") != "sequence" or not isinstance(meta.get("groups"), list):
+        raise FormatError("the file holds no sequence")
+    stored = {grid: content for (grid, id), content in sections.items() if id == GROUP}
+    if set(stored) != set(range(len(meta["groups"]))):
+        raise FormatError("the file holds other groups than it says")
+    frames: dict[int, VolumeFile] = {}
+    for row, entry in enumerate(meta["groups"]):
+        group = decode_group(stored[row])
+        if list(group) != entry["frames"] or set(group) & set(frames):
+            raise FormatError("a group holds other frames than the file says")
+        frames |= group
+    return dict(sorted(frames.items()))
+
+
+def decode_group(data: bytes) -> dict[int, VolumeFile]:
+    """The frames of one group, in their order."""
+    sections = read_sections(data)
+    meta = read_json(meta_json(sections.get((WHOLE_FILE, META), b"")))
+    if not isinstance(meta, dict) or meta.get("kind") != "group":
+        raise FormatError("a section of a group holds none")
+    try:
+        if any(id != GRID or grid >= len(meta["grids"]) for grid, id in sections if (grid, id) != (WHOLE_FILE, META)):
+            raise FormatError("a group holds what is no grid of it")
+        frames, table = meta["frames"], _Table(meta["grids"], sections)
+        numbers = [frame["number"] for frame in frames]
+        if any(type(number) is not int for number in numbers) or not 1 <= len(numbers) <= _MOST_FRAMES:
+            raise FormatError("the numbers of the frames are not understood")
+        if sorted(set(numbers)) != numbers:
+            raise FormatError("frames are not in rising order")
+        return {frame["number"]: table.frame(frame) for frame in frames}
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise FormatError(f"a group is not understood: {error!r}") from error
+
+
+def _unpacked(data: bytes) -> dict[int, bytes]:
+    """Sections of a grid by their ids."""
+    reader = Reader(data)
+    ids = [reader.varint() for _ in range(reader.varint())]
+    if sorted(set(ids)) != ids or not set(ids) <= set(OF_A_GRID):
+        raise FormatError("the sections of a grid are not rising, or none of a grid")
+    streams = reader.streams(len(ids))
+    reader.end()
+    return dict(zip(ids, streams, strict=True))
+
+
+@final
+class _Table:
+    """The grids of a group."""
+
+    def __init__(self, descriptions: list[Any], sections: Mapping[tuple[int, int], bytes]) -> None:
+        self._descriptions = descriptions
+        stored = {grid: content for (grid, id), content in sections.items() if id == GRID}
+        self._sections = [_unpacked(stored[row]) if row in stored else {} for row in range(len(descriptions))]
+        self._values: dict[int, tuple[SparseGrid, Reference | None]] = {}
+        self._steps: list[int] = []  # from each grid to the last one that it needs
+        for row, description in enumerate(descriptions):
+            self._steps.append(self._steps_of(row, description))
+
+    def _steps_of(self, row: int, description: Any) -> int:
+        if "reference" not in description:
+            return 0
+        place = description["reference"]
+        if type(place) is not int or not 0 <= place < row:
+            raise FormatError("a grid refers to no earlier one")
+        for each in (description, self._descriptions[place]):
+            if "opaque" in each or each.get("instance_of") is not None:
+                raise FormatError("a grid without values of its own refers to another, or is referred to")
+        if self._steps[place] + 1 >= _MOST_FRAMES:
+            raise FormatError("too many grids refer to one another")
+        return self._steps[place] + 1
+
+    def frame(self, frame: Any) -> VolumeFile:
+        grids: list[SparseGrid | OpaqueGrid] = []
+        for row in frame["grids"]:
+            if type(row) is not int or not 0 <= row < len(self._descriptions) or frame["grids"].count(row) > 1:
+                raise FormatError("a frame names a grid that is not there, or one twice")
+            description = self._descriptions[row]
+            if "opaque" in description or description.get("instance_of") is not None:
+                grids.append(decode_grid(description, self._sections[row], grids))
+            else:
+                grids.append(self._decoded(row)[0])
+        return VolumeFile(tuple(grids), read_metadata(frame.get("metadata", [])))
+
+    def _decoded(self, row: int) -> tuple[SparseGrid, Reference | None]:
+        """A grid, and what it is to later ones: nothing, where its values are not held by lattices."""
+        if row not in self._values:
+            description = self._descriptions[row]
+            place = description.get("reference")
+            refer: Refer | None = None if place is None else partial(self._reference, place, description["value_type"])
+            grid, numbers = decode_values(description, self._sections[row], refer)
+            reference = None
+            if isinstance(numbers, Lattice):
+                topology = grid.topology
+                matrix: np.ndarray | None = grid.transform.matrix if grid.transform.is_linear else None
+                origins, masks = rows(topology.leaf_origins), unpack(topology.leaf_active)
+                reference = numbers.as_reference(origins, masks, matrix)
+            self._values[row] = grid, reference
+        return self._values[row]
+
+    def _reference(self, row: int, value_type: str) -> Reference:
+        reference = self._decoded(row)[1]
+        if reference is None or self._descriptions[row]["value_type"] != value_type:
+            raise FormatError("a grid is predicted from one of another kind")
+        return reference
