@@ -31,7 +31,7 @@ from fieldcodec.volume.temporal.prediction import Reference
 from fieldcodec.volume.tiles_codec import encode_inactive_tiles
 from fieldcodec.volume.training import Trainer
 
-_LASTING = 1.2  # of a frame's bytes may be what the next one takes by the same means, or others are looked for
+_LASTING = 1.1  # times a frame's bytes a voxel may be what the next one takes by the same means, or others are tried
 _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
 
 
@@ -173,7 +173,7 @@ def _encode_by_lattice(
     goal = goal_of(settings.quality, grid, value_range, settings.target_rmse)
     if goal.size is not None:
         goal = replace(goal, size=max(1, goal.size - _bytes_of_the_rest(parts, grid)))
-    reference, habit = (None, None) if earlier is None else (_decoded(grid, earlier), _habit(earlier))
+    reference, habit = (None, None) if earlier is None else (_decoded(grid, earlier), _habit(grid, earlier))
     encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit, leads)
     if not encoding.met and leads:
         encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference)
@@ -206,11 +206,12 @@ def _decoded(grid: SparseGrid, earlier: CompressedGrid) -> Reference | None:
     return reference_of(earlier)
 
 
-def _habit(earlier: CompressedGrid) -> Habit | None:
+def _habit(grid: SparseGrid, earlier: CompressedGrid) -> Habit | None:
     """What did well for an earlier frame that was predicted, too."""
     if earlier.lattice is None or earlier.lattice.motion is None or not earlier.choices or not earlier.goal_met:
         return None
-    return Habit(earlier.choices[0], int(_LASTING * sum(len(data) for data in earlier.sections.values())))
+    growth = grid.topology.num_active_voxels / max(1, earlier.active_voxels)
+    return Habit(earlier.choices[0], int(_LASTING * growth * sum(map(len, earlier.sections.values()))))
 
 
 def _bytes_of_the_rest(parts: Parts, grid: SparseGrid) -> int:
