@@ -42,7 +42,8 @@ def encode(pattern: str, output: Path, group_size: int, options: list[str]) -> d
     command = ["encode", pattern, "-o", str(output), "--json", "--overwrite", "--group-size", str(group_size), *options]
     done = subprocess.run([sys.executable, "-m", "fieldcodec", *command], stdout=subprocess.PIPE, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    names = {"inputs": [Path(name).name for name in report["inputs"]], "output": output.name}
+    return report | names  # folders of a machine are nobody's business
 
 
 def zstd_bytes(paths: list[Path]) -> tuple[int, float]:
