@@ -34,8 +34,8 @@ from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.inputs import read_input, split_names
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.volume.compressed import CompressedVolume
-from fieldcodec.volume.decode import expert_field
 from fieldcodec.volume.fields import FieldEvaluator
+from fieldcodec.volume.network_chain import expert_field
 from fieldcodec.volume.random_access import GridAccess
 
 FOLDER = "random-access"

@@ -10,11 +10,12 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from fieldcodec.cli.console import ProgressBars, result_json, say
+from fieldcodec.cli.failures import TOLERATED, grid_failures
 from fieldcodec.cli.inputs import ConversionOptions, is_sequence, kind_of, open_frame, read_input, require_file
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.cli.pictures import save_picture
-from fieldcodec.cli.sequences.compare import TOLERATED, compare_frames, holds_frames
+from fieldcodec.cli.sequences.compare import compare_frames, holds_frames
 from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.metrics.files import compare_file_metadata, compare_files
@@ -96,13 +97,5 @@ def _failures(report: EncodeReport, options: Compare) -> list[str]:
     found = [f"file: {item}" for item in report.differences if item.kind not in TOLERATED]
     for grid in report.grids:
         label = f"grid {grid.name!r}"
-        found += [f"{label}: {item}" for item in grid.differences if item.kind not in TOLERATED]
-        if grid.quality is None:
-            continue
-        limits = (("RMSE", grid.quality.rmse, options.max_rmse), ("error", grid.quality.max_error, options.max_error))
-        for name, value, limit in limits:
-            if limit is not None and value is not None and value > limit:
-                found.append(f"{label}: {name} {value:.6g} is above {limit:g}")
-        if grid.quality.nonfinite_differs and (options.max_rmse is not None or options.max_error is not None):
-            found.append(f"{label}: {grid.quality.nonfinite_differs} values are NaN or infinite on one side only")
+        found += grid_failures(label, grid.differences, grid.quality, options.max_rmse, options.max_error)
     return found

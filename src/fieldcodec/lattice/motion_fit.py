@@ -6,6 +6,7 @@ Only the part of the motion along the gradient is told by the values; the second
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -98,6 +99,11 @@ class _System:
     importance: np.ndarray
     smoothness: np.float32
 
+    @cached_property
+    def bends(self) -> np.ndarray:
+        """[nodes, 3] float32: weights of second differences, 0 where a node has no two neighbours along an axis."""
+        return np.asarray((self.lattice.neighbours >= 0).all(axis=2), np.float32)
+
     def right(self, rest: np.ndarray) -> np.ndarray:
         """[3, nodes] of [C, n, 512]."""
         weighted = rest * self.importance
@@ -111,19 +117,16 @@ class _System:
     def bent(self, coefficients: np.ndarray) -> np.ndarray:
         """The smoothness term's matrix times [3, nodes]."""
         neighbours, result = self.lattice.neighbours, np.zeros_like(coefficients)
-        weights = (neighbours >= 0).all(axis=2).astype(np.float32)
         for of_axis, out in zip(coefficients, result, strict=True):
-            bent = np.empty_like(weights)
-            bend(np.ascontiguousarray(of_axis), neighbours, weights, bent)
+            bent = np.empty_like(self.bends)
+            bend(np.ascontiguousarray(of_axis), neighbours, self.bends, bent)
             unbend(bent, neighbours, self.smoothness, out)
         return result
 
     def diagonal(self) -> np.ndarray:
         """[3, nodes]"""
-        neighbours = self.lattice.neighbours
-        weights = (neighbours >= 0).all(axis=2).astype(np.float32)
         squares = (self.slopes**2 * self.importance[None, None]).sum(axis=0)
         result = np.stack([np.maximum(self.lattice.diagonal(of_axis), _DIAGONAL_FLOOR) for of_axis in squares])
         for out in result:
-            add_bend_diagonal(weights, neighbours, self.smoothness, out)
+            add_bend_diagonal(self.bends, self.lattice.neighbours, self.smoothness, out)
         return result

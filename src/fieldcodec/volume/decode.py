@@ -31,7 +31,7 @@ from fieldcodec.volume.leaf_values import (
     MaskValues,
     NetworkValues,
 )
-from fieldcodec.volume.network_chain import expert_field as expert_field
+from fieldcodec.volume.network_chain import expert_field
 from fieldcodec.volume.network_numbers import GuidingNumbers
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.temporal.kept import references

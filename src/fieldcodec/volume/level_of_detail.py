@@ -22,10 +22,11 @@ from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.volume import topology_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
-from fieldcodec.volume.decode import decode_tiles, expert_field, open_grid, sparse_grid
+from fieldcodec.volume.decode import decode_tiles, open_grid, sparse_grid
 from fieldcodec.volume.fields import leaf_blocks
 from fieldcodec.volume.lattice_codec import LatticeNumbers, fixed_of_mesh
 from fieldcodec.volume.lattice_spec import LatticeSpec
+from fieldcodec.volume.network_chain import expert_field
 
 _GROUP_BYTES = 64 << 20  # of decoded residuals that are kept, as neighbouring leaves need them again
 

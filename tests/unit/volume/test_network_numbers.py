@@ -14,8 +14,9 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.testing.samples import dense, sphere
 from fieldcodec.volume import network_encode, network_numbers
 from fieldcodec.volume.compressed import CompressedVolume
-from fieldcodec.volume.decode import decode_grid, decode_topology, expert_field
+from fieldcodec.volume.decode import decode_grid, decode_topology
 from fieldcodec.volume.fields import FieldEvaluator, active_points
+from fieldcodec.volume.network_chain import expert_field
 from fieldcodec.volume.network_numbers import NOWHERE, guide, guided_masks, sampled_leaves
 from fieldcodec.volume.normalise import Normalisation
 from fieldcodec.volume.outside import Outside, values_tell_masks

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result_json, say
+from fieldcodec.cli.failures import grid_failures
 from fieldcodec.cli.inputs import ConversionOptions, is_compressed_sequence, read_input
 from fieldcodec.cli.sequences.tables import print_summary
 from fieldcodec.errors import ExitCode, UsageError
@@ -23,8 +24,6 @@ from fieldcodec.volume.sequence.summary import summarise
 
 if TYPE_CHECKING:
     from fieldcodec.cli.compare import Compare
-
-TOLERATED = frozenset((DifferenceKind.VALUES, DifferenceKind.INACTIVE, DifferenceKind.STORAGE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +109,7 @@ def _failures(number: int, comparisons: Sequence[GridComparison], options: "Comp
     found = []
     for item in comparisons:
         label = f"frame {number}, grid {item.name!r}"
-        found += [f"{label}: {difference}" for difference in item.differences if difference.kind not in TOLERATED]
-        if item.quality is None:
-            continue
-        limits = (("RMSE", item.quality.rmse, options.max_rmse), ("error", item.quality.max_error, options.max_error))
-        for name, value, limit in limits:
-            if limit is not None and value is not None and value > limit:
-                found.append(f"{label}: {name} {value:.6g} is above {limit:g}")
+        found += grid_failures(label, item.differences, item.quality, options.max_rmse, options.max_error)
     return found
 
 

@@ -48,7 +48,7 @@ class Motion:
     def to_bytes(self, before: "Motion | None") -> bytes:
         """As differences to the motion of the frame before, or plainly, whichever is smaller."""
         nodes, written = self.lattice.nodes, []
-        for kind in (_PLAIN, _CARRIED):
+        for kind in (_PLAIN,) if before is None else (_PLAIN, _CARRIED):
             expected = carried(self.lattice, self.step, before if kind == _CARRIED else None)
             writer = ByteWriter()
             writer.byte(kind)
