@@ -1,0 +1,78 @@
+"""One object of a collection as samples of its field: what a collection is fitted to and measured against."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import final
+
+import numpy as np
+
+from fieldcodec.grid.octree import Octree, cell_edge
+
+
+@final
+@dataclass(frozen=True)
+class Placement:
+    """Where the cube [-1, 1]^3 of an object lies in the world: world = centre + scale * model."""
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+
+    def to_world(self, points: np.ndarray) -> np.ndarray:
+        """[n, 3] of the model -> [n, 3] float64 of the world."""
+        return np.asarray(points, np.float64) * self.scale + np.asarray(self.centre)
+
+    def to_model(self, points: np.ndarray) -> np.ndarray:
+        """[n, 3] of the world -> [n, 3] float64 of the model."""
+        return (np.asarray(points, np.float64) - np.asarray(self.centre)) / self.scale
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SurfaceSamples:
+    """Points drawn evenly from a surface, in the cube [-1, 1]^3."""
+
+    points: np.ndarray  # [n, 3] float32
+    normals: np.ndarray  # [n, 3] float32, unit length; which of both sides they point to does not count
+    colours: np.ndarray | None = None  # [n, 3] uint8, sRGB as the file has them
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DistanceSamples:
+    """Signed distances, negative inside, at points of the cube; in its units, not cut off."""
+
+    points: np.ndarray  # [n, 3] float32
+    distances: np.ndarray  # [n] float32
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Asset:
+    """One object. All samples are in model space, the cube [-1, 1]^3."""
+
+    name: str
+    placement: Placement
+    surface: SurfaceSamples
+    near: DistanceSamples  # around the surface: what distances are fitted to
+    volume: DistanceSamples  # evenly from a box around the object: what inside and outside are measured on
+    source_bytes: int = 0  # of the file (or files) that the object comes from
+
+    @property
+    def has_colours(self) -> bool:
+        return self.surface.colours is not None
+
+    @lru_cache(maxsize=4)  # noqa: B019 - assets live as long as an encode does
+    def octree(self, lods: int) -> Octree:
+        """Cells that hold a sample of the surface, and the 26 around each; refine's dilated shell."""
+        return dilated_octree(self.surface.points, lods)
+
+
+def dilated_octree(points: np.ndarray, lods: int) -> Octree:
+    """The octree of the cells of the finest level that hold one of [n, 3] points, and of their 26 neighbours."""
+    side = 1 << lods
+    cells = np.unique(
+        np.clip(((points.astype(np.float64) + 1) / cell_edge(lods)).astype(np.int64), 0, side - 1), axis=0
+    )
+    offsets = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    around = (cells[:, None] + offsets).reshape(-1, 3)
+    return Octree.of_cells(around[((around >= 0) & (around < side)).all(axis=1)], lods)

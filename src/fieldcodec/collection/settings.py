@@ -1,0 +1,135 @@
+"""Every knob of the collection codec, with presets."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from fieldcodec.errors import UsageError
+from fieldcodec.nets.recursive_spec import MAX_LODS, Colour, Fusion, RecursiveSpec
+
+_CHOICES = {
+    "fusion": ("cat", "sum"),
+    "colour": ("auto", "none"),
+    "optimiser": ("muon", "adam", "adamw"),
+    "schedule": ("cosine", "constant"),
+    "unfolding": ("teacher", "coarse-to-fine"),
+    "precision": ("single", "mixed"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "lods": (1, MAX_LODS), "latent": (1, 4096), "base_width": (1, 1 << 14), "base_layers": (1, 8), "width": (1, 4096),
+    "layers": (1, 8), "steps": (0, 10**8), "minutes": (0, 10**5), "objects_per_step": (1, 4096),
+    "points_per_object": (1, 1 << 20), "learning_rate": (0, 1), "latent_rate": (0, 1), "warm_up": (0, 1),
+    "weight_decay": (0, 1), "clip": (0, 1e6), "occupancy_weight": (0, 1e6), "geometry_weight": (0, 1e6),
+    "colour_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12), "settle": (0, 1),
+    "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CollectionSettings:
+    """Settings of one encode of a collection.
+
+    The string under each field is also the help text of the command's option.
+    """
+
+    lods: int = 5
+    """Levels of detail below the root: the finest cells are 2 / 2^lods of the cube around an object."""
+    latent: int = 32
+    """Numbers that stand for one object (D)."""
+    base_width: int = 256
+    """Neurons of the hidden layer of the network that splits a latent in eight (phi)."""
+    base_layers: int = 1
+    """Hidden layers of phi."""
+    width: int = 64
+    """Neurons of the hidden layers of the networks for occupancy, distance and colour."""
+    layers: int = 2
+    """Hidden layers of these."""
+    fusion: Fusion = "cat"
+    """Put the latents of the levels side by side (better), or add them up (smaller)."""
+    colour: Literal["auto", "none"] = "auto"
+    """Store colours where every object has them, or never."""
+    steps: int = 0
+    """Training steps; 0: as many as `minutes` allow."""
+    minutes: float = 10.0
+    """How long to train where no number of steps is given."""
+    objects_per_step: int = 4
+    """Objects whose trees are unfolded in one step."""
+    points_per_object: int = 4096
+    """Samples of the field of each of them; with colours, half of them of colour."""
+    optimiser: Literal["muon", "adam", "adamw"] = "adam"
+    """Adam; AdamW as in the source; Muon for the matrices of hidden layers and Adam for the rest."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Rates that fall to nothing, or stay, as in the source."""
+    unfolding: Literal["teacher", "coarse-to-fine"] = "teacher"
+    """All levels from the start, as in the source, or one after another."""
+    learning_rate: float = 2e-3
+    """Of the networks."""
+    latent_rate: float = 5e-3
+    """Of the latents."""
+    warm_up: float = 0.03
+    """Part of the steps in which rates rise."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    clip: float = 1.0
+    """Largest norm of the gradients of the networks; 0: any."""
+    occupancy_weight: float = 2.0
+    """Of the cross entropy of occupancy (w_o)."""
+    geometry_weight: float = 10.0
+    """Of the absolute error of distances (w_g)."""
+    colour_weight: float = 1.0
+    """Of the error of colours (w_c)."""
+    precision: Literal["single", "mixed"] = "single"
+    """Mixed: matrix products in 16 bits on a GPU."""
+    weight_bits: int = 8
+    """Bits of a weight before entropy coding."""
+    latent_bits: int = 8
+    """Bits of a number of a latent before entropy coding."""
+    settle: float = 0.25
+    """Part of the steps made with rounded weights and latents, so that they adapt to it."""
+    surface_points: int = 300_000
+    """Points drawn from each surface."""
+    seed: int = 0
+    """Makes encoding repeatable on one machine."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed is {low} to {high}")
+
+    def spec(self, colour: Colour) -> RecursiveSpec:
+        """The networks."""
+        return RecursiveSpec(
+            self.latent, self.lods, self.base_width, self.base_layers, self.width, self.layers, self.fusion, colour
+        )
+
+    @staticmethod
+    def preset(name: str) -> "CollectionSettings":
+        """Settings by name; see `PRESETS`."""
+        if name not in PRESETS:
+            raise UsageError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the defaults."""
+        default = asdict(CollectionSettings())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> "CollectionSettings":
+        """Settings from `to_json`; keys of other versions are refused by name."""
+        unknown = sorted(set(data) - {item.name for item in fields(CollectionSettings)})
+        if unknown:
+            raise UsageError(f"unknown settings: {', '.join(unknown)}")
+        return CollectionSettings(**data)
+
+
+PRESETS: dict[str, CollectionSettings] = {
+    "balanced": CollectionSettings(),
+    # the source's setting for small collections; hours on a GPU
+    "paper": CollectionSettings(
+        lods=6, latent=64, base_width=1024, width=256, objects_per_step=1, points_per_object=16384, optimiser="adamw",
+        schedule="constant", learning_rate=2e-5, latent_rate=1e-4, warm_up=0.0, weight_decay=0.01, clip=0.0,
+    ),
+}  # fmt: skip

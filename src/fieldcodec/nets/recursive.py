@@ -1,0 +1,99 @@
+"""ReFiNe's recursive field network: a latent unfolds into an octree of latents, which are mixed and decoded."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from fieldcodec.errors import UsageError
+from fieldcodec.nets.interpolation import Stencil, mix
+from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.nets.siren import Siren
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """The latents of an octree.
+
+    `latents[m - 1]` [cells of level m, D] belong to the occupied cells of level m, in Morton order; `occupancy[m - 1]`
+    [8 x cells of level m - 1, 2] are the logits (empty, occupied) of all children of the level above.
+    """
+
+    latents: list[Tensor]
+    occupancy: list[Tensor]
+
+
+class RecursiveField(nn.Module):
+    """phi, omega, psi and xi, shared by all levels and all objects of a collection."""
+
+    xi: Siren | None
+
+    def __init__(self, spec: RecursiveSpec, seed: int = 0) -> None:
+        super().__init__()
+        self.spec = spec
+        generator = torch.Generator().manual_seed(seed)
+        networks = {name: Siren(sizes, generator) for name, sizes in spec.networks.items()}
+        self.phi, self.omega, self.psi = networks["phi"], networks["omega"], networks["psi"]
+        self.xi = networks.get("xi")
+
+    def forward(self, roots: Float[Tensor, "objects latent"], kept: Sequence[Int[Tensor, " _"]]) -> Unfolded:
+        """Unfolds the latents of objects along a known octree (teacher forcing).
+
+        Args:
+            kept: of each level from 1 on, the rows of the occupied cells among all children of the level above
+                (`Octree.kept`).
+        """
+        unfolded = Unfolded([], [])
+        cells = roots
+        for rows in kept:
+            children = self.split(cells)
+            unfolded.occupancy.append(self.omega(children))
+            cells = children.index_select(0, rows)
+            unfolded.latents.append(cells)
+        return unfolded
+
+    def split(self, cells: Float[Tensor, "cells latent"]) -> Float[Tensor, "children latent"]:
+        """The latents of all eight children of each cell, cell by cell."""
+        return self.phi(cells).reshape(-1, self.spec.latent)
+
+    def fused(self, latents: Sequence[Tensor], stencil: Stencil) -> Float[Tensor, "points fused"]:
+        """Fused latents at points. `latents` may be of fewer levels than the octree has: missing ones count as zero."""
+        mixed = [mix(values, stencil.rows[:, level], stencil.places[:, level]) for level, values in enumerate(latents)]
+        if self.spec.fusion == "sum":
+            return torch.stack(mixed).sum(dim=0)
+        missing = self.spec.lods - len(mixed)
+        if missing:
+            mixed.append(mixed[0].new_zeros(len(mixed[0]), missing * self.spec.latent))
+        return torch.cat(mixed, dim=1)
+
+    def distance(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, " points"]:
+        """Signed distance, negative inside, in units of the cube [-1, 1]^3."""
+        return self.psi(fused)[:, 0]
+
+    def density(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, " points"]:
+        """Density of a radiance field, 0 or more."""
+        return torch.relu(self.psi(fused)[:, 0])
+
+    def colour(
+        self, fused: Float[Tensor, "points fused"], directions: Float[Tensor, "points 3"] | None = None
+    ) -> Float[Tensor, "points 3"]:
+        """Colours in 0 .. 1; of a radiance field as seen along `directions`, zeros where none are given.
+
+        Raises:
+            UsageError: the network holds no colours.
+        """
+        if self.xi is None:
+            raise UsageError("this collection holds shapes without colours")
+        if self.spec.colour == "radiance":
+            directions = fused.new_zeros(len(fused), 3) if directions is None else directions
+            fused = torch.cat([fused, directions], dim=1)
+        return torch.sigmoid(self.xi(fused))
+
+
+def new_latents(objects: int, size: int, seed: int) -> Float[Tensor, "objects size"]:
+    """Latents to start from: normal, with a standard deviation of sqrt(2 / size)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((objects, size), generator=generator) * math.sqrt(2 / size)
