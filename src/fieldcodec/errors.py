@@ -46,6 +46,13 @@ class UnknownFrameError(UsageError, KeyError):
         return str(self.args[0])
 
 
+class UnknownItemError(UsageError, KeyError):
+    """An object was asked for by a name or number that the collection does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class OutputExistsError(UsageError, FileExistsError):
     """The output exists and overwriting was not asked for."""
 

@@ -15,7 +15,10 @@ from types import ModuleType
 import numpy as np
 
 import fieldcodec as fc
+from fieldcodec.grid.octree import Octree
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.testing.collections import TINY, random_collection
+from fieldcodec.testing.oracle.collection import decode_collection
 from fieldcodec.testing.oracle.sequence import decode_sequence
 from fieldcodec.testing.oracle.tree import fingerprint
 from fieldcodec.testing.oracle.volume import decode_volume
@@ -39,6 +42,11 @@ def _load(name: str) -> ModuleType:
 
 volumes, lattices, sequences = _load("oracle_volumes"), _load("oracle_lattices"), _load("oracle_sequences")
 SEQUENCE = "sequence"
+COLLECTIONS = {
+    "collection": TINY,
+    "collection_sum": replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4),
+    "collection_radiance": replace(TINY, colour="radiance", layers=1, lods=2),
+}
 
 
 def _network_sources() -> Iterator[tuple[str, SparseGrid | VolumeFile, fc.VolumeSettings]]:
@@ -62,6 +70,11 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
             yield name, case.encoded()
     if SEQUENCE in names:
         yield SEQUENCE, sequences.several()
+    for name, spec in COLLECTIONS.items():
+        if name in names:
+            rng = np.random.default_rng(0)
+            true = [Octree.of_cells(rng.integers(0, 1 << spec.lods, (n, 3)), spec.lods) for n in (4, 12)]
+            yield name, random_collection(spec, octrees=[None, *true], seed=1).to_bytes()
     values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
     network_encode._FEW_TILES = 16
     for name, source, settings in _network_sources():
@@ -87,15 +100,34 @@ def _expected_of_frames(data: bytes) -> dict[str, np.ndarray]:
     return {f"{frame}:{key}": array for frame in frames for key, array in _expected(frames[frame]).items()}
 
 
+def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
+    """Octrees, latents in integers, and values at some points."""
+    collection = decode_collection(data)
+    points = np.random.default_rng(1).uniform(-1, 1, (40, 3)).astype(np.float32)
+    arrays = {"points": points}
+    for number, item in enumerate(collection.objects):
+        arrays[f"{number}.name"] = np.array(item.name)
+        arrays[f"{number}.placement"] = np.array([*item.centre, item.scale])
+        arrays[f"{number}.masks"] = np.array([mask for level in item.masks for mask in level], bool)
+        arrays[f"{number}.latents"] = np.array([latent for level in item.latents for latent in level], np.int32)
+        arrays[f"{number}.values"] = collection.values(number, points)
+    return arrays
+
+
+def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
+    if name in COLLECTIONS:
+        return _expected_of_objects(data)
+    return _expected_of_frames(data) if name == SEQUENCE else _expected(decode_volume(data))
+
+
 def main() -> None:
-    known = [*lattices.CASES, SEQUENCE, *(name for name, _, _ in _network_sources())]
+    known = [*lattices.CASES, SEQUENCE, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):
         assert len(data) <= LIMIT, f"{name} has {len(data)} bytes"
         (FOLDER / f"{name}.fcodec").write_bytes(data)
-        expected = _expected_of_frames(data) if name == SEQUENCE else _expected(decode_volume(data))
-        np.savez_compressed(FOLDER / f"{name}.npz", **expected)  # type: ignore[arg-type]
+        np.savez_compressed(FOLDER / f"{name}.npz", **_expected_of(name, data))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

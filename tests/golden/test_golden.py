@@ -1,16 +1,19 @@
 """Files of format 1.0 decode to what they held when they were written (see make.py), on every machine and release.
 
-Trees and everything stored exactly bit for bit, and what networks give that guide masks; values from other networks
-within 1e-4 of their range.
+Trees and everything stored exactly bit for bit, and what networks give that guide masks; octrees and latents of
+objects bit for bit; values from other networks within 1e-4 of their range.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import fieldcodec as fc
+from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid
+from fieldcodec.nets.interpolation import Stencil
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.sequence.compressed import CompressedSequence
 from fieldcodec.volume.topology_codec import topology_hash
@@ -18,6 +21,7 @@ from fieldcodec.volume.topology_codec import topology_hash
 FOLDER = Path(__file__).parent
 TOLERANCE = 1e-4  # of the value range
 SEQUENCE = "sequence"
+COLLECTIONS = ("collection", "collection_sum", "collection_radiance")
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
     "level_set_guided": ["network"],
@@ -58,8 +62,9 @@ EXPECTED = {  # name -> how the values of each grid are stored
 
 
 def test_no_golden_file_is_missing_or_forgotten() -> None:
-    assert {path.stem for path in FOLDER.glob("*.fcodec")} == {*EXPECTED, SEQUENCE}
-    assert {path.stem for path in FOLDER.glob("*.npz")} == {*EXPECTED, SEQUENCE}
+    names = {*EXPECTED, SEQUENCE, *COLLECTIONS}
+    assert {path.stem for path in FOLDER.glob("*.fcodec")} == names
+    assert {path.stem for path in FOLDER.glob("*.npz")} == names
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -82,6 +87,36 @@ def test_golden_sequence() -> None:
             assert [grid.name for grid in volume.grids] == ["surface", "float", "vec3s"]
             assert ["motion" in str(grid.lattice) for grid in volume.grids] == [frame > 3] * 3
             _check_volume(volume, {key[len(start) :]: expected[key] for key in expected.files if key.startswith(start)})
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_golden_collection(name: str) -> None:
+    opened = CompressedCollection.from_bytes((FOLDER / f"{name}.fcodec").read_bytes())
+    with np.load(FOLDER / f"{name}.npz") as stored:
+        expected = {key: stored[key] for key in stored.files}
+    points = expected["points"]
+    assert len(opened) == len([key for key in expected if key.endswith(".name")]) == 3
+    for number, entry in enumerate(opened.listing.items):
+        assert entry.name == str(expected[f"{number}.name"])
+        assert [*entry.placement.centre, entry.placement.scale] == expected[f"{number}.placement"].tolist()
+        unfolded = opened.unfold(number)
+        assert np.array_equal(np.concatenate(unfolded.octree.child_masks), expected[f"{number}.masks"])
+        latents = expected[f"{number}.latents"].astype(np.float32) / np.float32(1 << 20)
+        assert np.array_equal(torch.cat(unfolded.latents).numpy(), latents)
+        values = _values(opened, number, points)
+        assert values.shape == expected[f"{number}.values"].shape
+        scale = np.ptp(expected[f"{number}.values"], axis=0) + 1e-3
+        assert (np.abs(values - expected[f"{number}.values"]) <= TOLERANCE * scale).all()
+
+
+def _values(collection: CompressedCollection, number: int, points: np.ndarray) -> np.ndarray:
+    """Distance or density, and colour, at points of the cube."""
+    network, unfolded = collection.network(), collection.unfold(number)
+    with torch.inference_mode():
+        fused = network.fused(unfolded.latents, Stencil.of(unfolded.octree, np.zeros(len(points), int), points))
+        scalar = network.density(fused) if collection.spec.colour == "radiance" else network.distance(fused)
+        colours = [network.colour(fused)] if collection.has_colours else []
+        return torch.cat([scalar[:, None], *colours], dim=1).numpy()
 
 
 def _check_volume(compressed: CompressedVolume, expected: dict[str, np.ndarray]) -> None:

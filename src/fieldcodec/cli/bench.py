@@ -23,7 +23,7 @@ from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.io.mesh import Mesh, read_mesh
-from fieldcodec.volume.device import choose_device
+from fieldcodec.nets.device import choose_device
 
 _METHODS = ", ".join(f"{name} ({what})" for name, what in METHODS.items())
 _WIDTH = 160  # of the tables where stdout is no terminal

@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1), "clip": (0, 1e6), "occupancy_weight": (0, 1e6), "geometry_weight": (0, 1e6),
     "colour_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12), "settle": (0, 1),
     "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1),
+    "matrix_rate": (0, 1), "level_dropout": (0, 1),
 }  # fmt: skip
 
 
@@ -53,16 +54,18 @@ class CollectionSettings:
     """How long to train where no number of steps is given."""
     objects_per_step: int = 4
     """Objects whose trees are unfolded in one step."""
-    points_per_object: int = 4096
+    points_per_object: int = 2048
     """Samples of the field of each of them; with colours, half of them of colour."""
-    optimiser: Literal["muon", "adam", "adamw"] = "adam"
-    """Adam; AdamW as in the source; Muon for the matrices of hidden layers and Adam for the rest."""
+    optimiser: Literal["muon", "adam", "adamw"] = "muon"
+    """Muon for matrices and Adam for the rest; Adam; AdamW as in the source."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Rates that fall to nothing, or stay, as in the source."""
     unfolding: Literal["teacher", "coarse-to-fine"] = "teacher"
     """All levels from the start, as in the source, or one after another."""
     learning_rate: float = 2e-3
-    """Of the networks."""
+    """Of the networks; with Muon, of their biases."""
+    matrix_rate: float = 3e-3
+    """Of the networks' matrices, with Muon."""
     latent_rate: float = 5e-3
     """Of the latents."""
     warm_up: float = 0.03
@@ -73,13 +76,15 @@ class CollectionSettings:
     """Largest norm of the gradients of the networks; 0: any."""
     occupancy_weight: float = 2.0
     """Of the cross entropy of occupancy (w_o)."""
-    geometry_weight: float = 10.0
-    """Of the absolute error of distances (w_g)."""
+    geometry_weight: float = 50.0
+    """Of the absolute error of distances (w_g); 10 in the source, but 50 gives better surfaces with Muon."""
     colour_weight: float = 1.0
     """Of the error of colours (w_c)."""
+    level_dropout: float = 0.1
+    """Share of the samples that see only the levels down to a random one, so that coarse levels mean something too."""
     precision: Literal["single", "mixed"] = "single"
     """Mixed: matrix products in 16 bits on a GPU."""
-    weight_bits: int = 8
+    weight_bits: int = 6
     """Bits of a weight before entropy coding."""
     latent_bits: int = 8
     """Bits of a number of a latent before entropy coding."""
@@ -131,5 +136,6 @@ PRESETS: dict[str, CollectionSettings] = {
     "paper": CollectionSettings(
         lods=6, latent=64, base_width=1024, width=256, objects_per_step=1, points_per_object=16384, optimiser="adamw",
         schedule="constant", learning_rate=2e-5, latent_rate=1e-4, warm_up=0.0, weight_decay=0.01, clip=0.0,
+        geometry_weight=10.0, level_dropout=0.0,
     ),
 }  # fmt: skip

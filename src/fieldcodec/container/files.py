@@ -7,6 +7,9 @@ from pathlib import Path
 
 from fieldcodec.errors import InputError, OutputExistsError
 
+_LONGEST_NAME = 255
+_FORBIDDEN = frozenset('/\\:*?"<>|')  # in names of files, somewhere
+
 
 def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes], *, overwrite: bool = False) -> None:
     """Write bytes under a temporary name next to `path` and rename; on any error or Ctrl-C nothing is left behind.
@@ -32,6 +35,15 @@ def write_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes], *, o
         raise InputError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_file_name(name: object) -> bool:
+    """Whether a file may be written by this name on any system, so that no file ever says where its parts go."""
+    if not isinstance(name, str) or name in (".", ".."):
+        return False
+    if not 1 <= len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME:
+        return False
+    return not any(letter in _FORBIDDEN or ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name)
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:

@@ -46,6 +46,9 @@ class SectionId(IntEnum):
     GROUP = 22  # of a sequence: a group of frames, a file inside the file; its grid number counts groups
     MOTION = 23  # between a frame of a sequence and the one that it is predicted from
     GRID = 24  # of a group of frames: all sections of one grid
+    RECURSIVE_NETWORKS = 25  # of a collection: the networks that all objects share
+    LATENTS = 26  # of a collection: what unfolds to an object, for each
+    TREE_CORRECTIONS = 27  # of a collection: where octrees differ from what the networks say
 
 
 class SectionFlag(IntFlag):

@@ -19,7 +19,8 @@ class Unfolded:
     """The latents of an octree.
 
     `latents[m - 1]` [cells of level m, D] belong to the occupied cells of level m, in Morton order; `occupancy[m - 1]`
-    [8 x cells of level m - 1, 2] are the logits (empty, occupied) of all children of the level above.
+    [8 x cells of level m - 1, 2] are the logits (empty, occupied) of all children of the level above, or of those that
+    were asked for.
     """
 
     latents: list[Tensor]
@@ -39,18 +40,25 @@ class RecursiveField(nn.Module):
         self.phi, self.omega, self.psi = networks["phi"], networks["omega"], networks["psi"]
         self.xi = networks.get("xi")
 
-    def forward(self, roots: Float[Tensor, "objects latent"], kept: Sequence[Int[Tensor, " _"]]) -> Unfolded:
+    def forward(
+        self,
+        roots: Float[Tensor, "objects latent"],
+        kept: Sequence[Int[Tensor, " _"]],
+        asked: Sequence[Int[Tensor, " _"]] | None = None,
+    ) -> Unfolded:
         """Unfolds the latents of objects along a known octree (teacher forcing).
 
         Args:
             kept: of each level from 1 on, the rows of the occupied cells among all children of the level above
                 (`Octree.kept`).
+            asked: of each level from 1 on, the rows of the children whose occupancy is wanted; None means all.
         """
         unfolded = Unfolded([], [])
         cells = roots
-        for rows in kept:
+        for level, rows in enumerate(kept):
             children = self.split(cells)
-            unfolded.occupancy.append(self.omega(children))
+            judged = children if asked is None else children.index_select(0, asked[level])
+            unfolded.occupancy.append(self.omega(judged))
             cells = children.index_select(0, rows)
             unfolded.latents.append(cells)
         return unfolded

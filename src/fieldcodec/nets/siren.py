@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -19,14 +20,15 @@ class Siren(nn.Module):
     def __init__(self, sizes: Sequence[tuple[int, int]], generator: torch.Generator) -> None:
         """Args: sizes are (inputs, outputs) of each layer."""
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in sizes)
-        for depth, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Linear)
+        linear = [nn.Linear(inputs, outputs) for inputs, outputs in sizes]
+        self.layers = nn.ModuleList(linear)
+        for depth, layer in enumerate(linear):
             bound = 1 / layer.in_features if depth == 0 else math.sqrt(6 / layer.in_features) / OMEGA_0
             for parameter in (layer.weight, layer.bias):
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:
-        for layer in self.layers[:-1]:
-            x = torch.sin(OMEGA_0 * layer(x))
-        return self.layers[-1](x)
+        *hidden, last = cast(list[nn.Linear], list(self.layers))
+        for layer in hidden:  # the frequency goes into the few weights rather than the many activations
+            x = torch.sin(nn.functional.linear(x, OMEGA_0 * layer.weight, OMEGA_0 * layer.bias))
+        return last(x)

@@ -1,5 +1,6 @@
 """How a volume is drawn."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -10,6 +11,8 @@ from fieldcodec.errors import UsageError
 from fieldcodec.render import colormaps
 
 Colour = tuple[float, float, float]
+SurfaceColours = Callable[[np.ndarray], np.ndarray]
+"""[n, 3] points in world space -> [n, 3] colours of 0 to 1 (sRGB)."""
 _MOST_RAYS = 8
 
 
@@ -60,6 +63,8 @@ class RenderOptions:
     """Surfaces: rays to the lamp."""
     sky_rays: int = 6
     """Surfaces: rays to the sky for each pixel, shared by its own rays (ambient occlusion); 0 for none."""
+    colours: SurfaceColours | None = None
+    """Surfaces: what colour they have at points; by default all is clay."""
     slice_axis: int = 2
     """Slices: index axis across the plane, 0 to 2."""
     slice_place: float = 0.5

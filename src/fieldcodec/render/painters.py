@@ -59,7 +59,7 @@ def paint_fog(
 def paint_surface(
     grid: SparseGrid, camera: Camera, options: RenderOptions, on_progress: OnProgress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The surface where a level set is zero, as clay under a lamp and the sky.
+    """The surface where a level set is zero, as clay or in `options.colours`, under a lamp and the sky.
 
     Raises:
         UnsupportedGridError: the grid has several components.
@@ -70,10 +70,27 @@ def paint_surface(
     seen = np.isfinite(hits[..., 0])
     normals = np.nan_to_num(hits[..., 1:4]) @ to_camera
     lamp = lamp_direction(camera, options) @ to_camera
-    clay = shade.clay(normals, np.nan_to_num(hits[..., 4]), np.nan_to_num(hits[..., 5]), lamp)
-    picture = np.concatenate([np.where(seen[..., None], clay, 0), seen[..., None]], axis=-1)
+    albedo = _surface_colours(camera, hits[..., 0], seen, options)
+    lit = shade.clay(normals, np.nan_to_num(hits[..., 4]), np.nan_to_num(hits[..., 5]), lamp, albedo)
+    picture = np.concatenate([np.where(seen[..., None], lit, 0), seen[..., None]], axis=-1)
     picture = _reduced(picture, options)
     return picture[..., :3], picture[..., 3]
+
+
+def _surface_colours(camera: Camera, distances: np.ndarray, seen: np.ndarray, options: RenderOptions) -> np.ndarray:
+    """Linear colours [3], or [H n, W n, 3] of what rays met at `distances` where `seen`."""
+    if options.colours is None:
+        return shade.CLAY
+    albedo = np.zeros((*distances.shape, 3))
+    height, width = distances.shape
+    rows, columns = np.nonzero(seen)
+    x, y = (columns[:, None] + 0.5) * (2 / width) - 1, (rows[:, None] + 0.5) * (2 / height) - 1
+    table = camera.ray_table()
+    ways = table[3] + x * table[4] + y * table[5]
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    points = table[0] + x * table[1] + y * table[2] + ways * distances[seen][:, None]
+    albedo[seen] = shade.from_srgb(np.clip(options.colours(points), 0, 1) * 255)
+    return albedo
 
 
 def trace_hits(grid: SparseGrid, camera: Camera, options: RenderOptions, on_progress: OnProgress) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 from fieldcodec.render.surface import Surface
 
 BACKDROP_TOP, BACKDROP_LOW = (38, 43, 52), (20, 22, 27)  # sRGB of a panel's background, top and bottom
-_CLAY = np.array([0.78, 0.70, 0.60])
+CLAY = np.array([0.78, 0.70, 0.60])
 TOWARDS_LAMP = np.array([-0.62, -0.48, -0.62])  # in camera coordinates (v, u, d)
 _KEY_LIGHT, _SKY_LIGHT, _GROUND_LIGHT = (
     np.array([1.0, 0.97, 0.92]),
@@ -22,12 +22,19 @@ def shade_surface(surface: Surface) -> tuple[np.ndarray, np.ndarray]:
     return np.where(hit[..., None], light, 0), hit.astype(np.float64)
 
 
-def clay(normals: np.ndarray, lamp: np.ndarray, sky_open: np.ndarray, key: np.ndarray = TOWARDS_LAMP) -> np.ndarray:
+def clay(
+    normals: np.ndarray,
+    lamp: np.ndarray,
+    sky_open: np.ndarray,
+    key: np.ndarray = TOWARDS_LAMP,
+    albedo: np.ndarray = CLAY,
+) -> np.ndarray:
     """[..., 3] unit normals in camera coordinates (v, u, d) -> [..., 3] linear light of clay.
 
     Args:
         lamp, sky_open: [...] shares of the lamp's and of the sky's light that arrive.
         key: [3] direction towards the lamp, camera coordinates.
+        albedo: [3] or [..., 3] linear colours.
     """
     key = key / np.linalg.norm(key)
     lambert = np.maximum(normals @ key, 0) * lamp
@@ -38,7 +45,7 @@ def clay(normals: np.ndarray, lamp: np.ndarray, sky_open: np.ndarray, key: np.nd
     shine = 0.10 * np.maximum(normals @ half, 0) ** _SHINE * lamp
     # Grazing parts get less light, which draws the folds of a shape.
     filled = sky * ((0.55 + 0.45 * facing) * sky_open)[..., None]
-    return _CLAY * (lambert[..., None] * _KEY_LIGHT * 0.85 + filled) + shine[..., None]
+    return albedo * (lambert[..., None] * _KEY_LIGHT * 0.85 + filled) + shine[..., None]
 
 
 def backdrop(height: int, width: int) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.io.mesh.read import Mesh
+from fieldcodec.nets.device import choose_device
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
-from fieldcodec.volume.device import choose_device
 from fieldcodec.volume.encode import encode_grid
 from fieldcodec.volume.grid_quality import check_names, parse_grid_quality
 from fieldcodec.volume.opaque import compress_opaque

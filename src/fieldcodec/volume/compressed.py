@@ -16,9 +16,9 @@ from fieldcodec.grid.clip import Box, box_of
 from fieldcodec.grid.coarsen import check_level, coarsened
 from fieldcodec.grid.metadata import Metadata
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.nets.device import choose_device
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
 from fieldcodec.volume.decode import decode_grid, decode_topology
-from fieldcodec.volume.device import choose_device
 from fieldcodec.volume.level_of_detail import decode_level, decode_surface, has_own_distance
 from fieldcodec.volume.opaque import decode_opaque
 from fieldcodec.volume.random_access import DEFAULT_CACHE_BYTES, GridAccess

@@ -26,7 +26,7 @@ from fieldcodec.lattice.fit import FitOptions, LatticeFit
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
 from fieldcodec.lattice.refinement import Refinement
-from fieldcodec.volume.device import CPU
+from fieldcodec.nets.device import CPU
 from fieldcodec.volume.lattice_choice import Candidate
 from fieldcodec.volume.lattice_codec import (
     encode_integers,

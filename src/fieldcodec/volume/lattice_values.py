@@ -22,7 +22,7 @@ from fieldcodec.io.mesh.coded import prepared
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.metrics.surface import interior_overlap, surface_distance
 from fieldcodec.metrics.values import value_errors
-from fieldcodec.volume.device import CPU
+from fieldcodec.nets.device import CPU
 from fieldcodec.volume.lattice_choice import Choice
 from fieldcodec.volume.lattice_codec import write_values
 from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter

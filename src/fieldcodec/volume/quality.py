@@ -114,7 +114,8 @@ def goal_of(quality: Quality, grid: SparseGrid, value_range: float, default_rmse
 
     Args:
         default_rmse: as a part of the range, where nothing is asked for; the surface of a level set may then be
-            twice as many voxels off. 0 asks for exact values.
+            twice as many voxels off, and so may its distances be where its background is not outside. 0 asks for exact
+            values.
 
     Raises:
         UsageError: a demand has no meaning for the grid.
@@ -122,14 +123,18 @@ def goal_of(quality: Quality, grid: SparseGrid, value_range: float, default_rmse
     surface = is_surface(grid)
     if not quality.is_asked and default_rmse == 0:
         return Goal(lossless=True)
+    voxel = float(grid.transform.voxel_size.mean()) if grid.transform.is_linear else math.nan
+    if not quality.is_asked and surface:
+        return Goal(mcd=2 * default_rmse)
     if not quality.is_asked:
-        return Goal(mcd=2 * default_rmse) if surface else Goal(rmse=default_rmse * value_range)
+        part = default_rmse * value_range
+        # distances whose outside is not marked, so that the surface cannot be measured, are held to voxels all the same
+        return Goal(rmse=min(part, 2 * default_rmse * voxel) if _crosses_zero(grid) and voxel > 0 else part)
     if (quality.iou is not None or quality.mcd is not None) and not surface:
         raise UsageError(
             f"grid {grid.name!r} is no level set of floats whose active values change their sign, so it has no "
             "surface; ask for rmse, psnr or max_error instead of iou or mcd"
         )
-    voxel = float(grid.transform.voxel_size.mean()) if grid.transform.is_linear else math.nan
     rmse = _absolute("rmse", quality.rmse, value_range, voxel)
     if quality.psnr is not None:
         from_psnr = value_range * 10 ** (-quality.psnr / 20)
@@ -149,7 +154,12 @@ def goal_of(quality: Quality, grid: SparseGrid, value_range: float, default_rmse
 
 def is_surface(grid: SparseGrid) -> bool:
     """Level sets of floats with active values on both sides of zero: the zero crossing is a surface."""
-    if not (grid.is_level_set and grid.channels == 1 and grid.value_type.is_float and grid.background[0] > 0):
+    return bool(grid.channels == 1 and grid.background[0] > 0) and _crosses_zero(grid)
+
+
+def _crosses_zero(grid: SparseGrid) -> bool:
+    """Whether it is a level set by its class, of floats on both sides of zero."""
+    if not (grid.is_level_set and grid.channels == 1 and grid.value_type.is_float):
         return False
     values = grid.active_values()
     return values.size > 0 and bool(values.min() < 0 < values.max())

@@ -10,7 +10,7 @@ from fieldcodec.grid.iso_surface import iso_surface
 from fieldcodec.grid.procedural import sphere_level_set
 from fieldcodec.io.mesh import Mesh, read_mesh, voxelize
 from fieldcodec.io.mesh.distance import leaf_distances
-from fieldcodec.io.mesh.write import write_mesh
+from fieldcodec.io.mesh.write import write_mesh, write_points
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -30,6 +30,34 @@ def test_what_is_written_is_read(suffix: str, has_normals: bool, tmp_path: Path)
     np.testing.assert_allclose(loaded.vertices, TETRAHEDRON.vertices, atol=1e-7)
     np.testing.assert_array_equal(loaded.faces, TETRAHEDRON.triangles)
     assert len(read_mesh(path).triangles) == 4
+
+
+COLOURS = np.array([[255, 0, 0], [0, 128, 0], [0, 0, 7], [10, 20, 30]], np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".obj"])
+@pytest.mark.parametrize("has_normals", [True, False])
+def test_colours_are_read_as_they_were_written(suffix: str, has_normals: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"coloured{suffix}"
+    write_mesh(path, TETRAHEDRON, NORMALS if has_normals else None, COLOURS)
+    loaded = trimesh.load_mesh(path, process=False)
+    np.testing.assert_allclose(loaded.vertices, TETRAHEDRON.vertices, atol=1e-7)
+    np.testing.assert_array_equal(loaded.visual.vertex_colors[:, :3], COLOURS)
+
+
+def test_points_without_triangles(tmp_path: Path) -> None:
+    path = tmp_path / "points.ply"
+    write_points(path, TETRAHEDRON.vertices, NORMALS, COLOURS)
+    assert b"element face" not in path.read_bytes()
+    loaded = trimesh.load(path)
+    np.testing.assert_allclose(loaded.vertices, TETRAHEDRON.vertices, atol=1e-7)
+    np.testing.assert_array_equal(loaded.colors[:, :3], COLOURS)
+    with pytest.raises(UsageError, match=r"\.ply"):
+        write_points(tmp_path / "points.obj", TETRAHEDRON.vertices)
+    with pytest.raises(UsageError, match="uint8"):
+        write_points(path, TETRAHEDRON.vertices, colours=COLOURS / 255, overwrite=True)
+    with pytest.raises(UsageError, match="give one each"):
+        write_points(path, TETRAHEDRON.vertices, colours=COLOURS[:3], overwrite=True)
 
 
 def test_bytes_of_a_ply(tmp_path: Path) -> None:

@@ -117,3 +117,24 @@ def test_vectors_have_no_surface():
     grid = grid_of_dense("v", values, np.ones((8,) * 3, bool), value_type="vec3s", background=(0.0,) * 3)
     with pytest.raises(UnsupportedGridError, match="no surface"):
         render(grid, None, RenderOptions(look=Look.SURFACE))
+
+
+def test_colours_are_asked_for_at_the_points_that_rays_meet(ball):
+    """Red where x is positive, blue elsewhere; and every point that is asked for is on the sphere."""
+    asked = []
+
+    def colours(points: np.ndarray) -> np.ndarray:
+        asked.append(points)
+        return np.where(points[:, :1] > 0, [[1.0, 0, 0]], [[0, 0, 1.0]])
+
+    for height in (None, 14.0):
+        camera = Camera((0.0, 0.0, 30.0), (0.0, 0.0, 0.0), height_world=height, width=48, height=40)
+        options = replace(BARE, colours=colours, supersampling=2, background=None)
+        picture = render(ball, camera, options).astype(int)
+        np.testing.assert_allclose(np.linalg.norm(asked.pop(), axis=1), RADIUS * VOXEL, atol=0.03 * VOXEL)
+        more_red = np.where(picture[..., 3] == 255, picture[..., 0] - picture[..., 2], 0)
+        assert (more_red[:, :23] <= 0).all()
+        assert (more_red[:, 25:] >= 0).all()
+        assert more_red[20, 30] > 100
+        assert more_red[20, 18] < -100
+    assert not np.array_equal(render(ball, camera, replace(options, colours=None)), picture)

@@ -124,6 +124,11 @@ def test_without_demands_the_default_counts() -> None:
     assert goal_of(Quality(), sphere(), 6.0, 0.03) == Goal(mcd=0.06)
     assert goal_of(Quality(), dense("vec3s", side=8), 2.0, 0.03) == Goal(rmse=0.06)
     assert goal_of(Quality(), dense("int32", side=8), 2000.0, 0.03) == Goal(rmse=60.0)
+    # a solver's distances, whose background is 0: no surface to measure, but still no error of many voxels
+    solver = replace(stretched(sphere(), 0.25), background=np.zeros(1, np.float32))
+    assert not is_surface(solver)
+    assert goal_of(Quality(), solver, 6.0, 0.03) == Goal(rmse=pytest.approx(0.06 * 0.25))
+    assert goal_of(Quality(), solver, 0.1, 0.03) == Goal(rmse=pytest.approx(0.003))
 
 
 def test_lengths_become_units_of_the_file() -> None:

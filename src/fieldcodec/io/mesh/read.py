@@ -3,6 +3,8 @@
 import gzip
 import io
 import lzma
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any, final
 
 import numpy as np
 
-from fieldcodec.errors import InputError, InvalidValuesError, MissingPackageError
+from fieldcodec.errors import FieldcodecError, InputError, InvalidValuesError, MissingPackageError
 
 MESH_SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf")
-_UNPACK = {".gz": gzip.decompress, ".xz": lzma.decompress}
+UNPACK = {".gz": gzip.decompress, ".xz": lzma.decompress}
 
 
 @final
@@ -37,21 +39,27 @@ class Mesh:
         Raises:
             InvalidValuesError: a used vertex is not finite.
         """
-        vertices = np.asarray(vertices, np.float64).reshape(-1, 3) + 0.0  # -0.0 becomes 0.0
-        triangles = np.asarray(triangles, np.int64).reshape(-1, 3)
-        used, triangles = np.unique(triangles, return_inverse=True)
-        vertices, triangles = vertices[used], triangles.reshape(-1, 3)
-        _check_finite(vertices)
-        vertices, merged = _merge_equal_rows(vertices)
-        triangles = merged[triangles]
-        a, b, c = triangles.T
-        return Mesh(vertices, np.ascontiguousarray(triangles[(a != b) & (b != c) & (c != a)]))
+        return cleaned(vertices, triangles)[0]
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest corner of the box around the triangles: two [3] float64 arrays."""
         corners = self.vertices[self.triangles.reshape(-1)]
         return corners.min(axis=0), corners.max(axis=0)
+
+
+def cleaned(vertices: np.ndarray, triangles: np.ndarray) -> tuple[Mesh, np.ndarray]:
+    """`Mesh.of` what is given, and the rows [m] of the triangles that it has kept, in their order."""
+    vertices = np.asarray(vertices, np.float64).reshape(-1, 3) + 0.0  # -0.0 becomes 0.0
+    triangles = np.asarray(triangles, np.int64).reshape(-1, 3)
+    used, triangles = np.unique(triangles, return_inverse=True)
+    vertices, triangles = vertices[used], triangles.reshape(-1, 3)
+    _check_finite(vertices)
+    vertices, merged = _merge_equal_rows(vertices)
+    triangles = merged[triangles]
+    a, b, c = triangles.T
+    kept = np.flatnonzero((a != b) & (b != c) & (c != a))
+    return Mesh(vertices, np.ascontiguousarray(triangles[kept])), kept
 
 
 def read_mesh(path: str | Path) -> Mesh:
@@ -63,45 +71,69 @@ def read_mesh(path: str | Path) -> Mesh:
         MissingPackageError: trimesh is not installed.
     """
     path = Path(path)
-    kind, data = _kind_and_bytes(path)
-    trimesh = _trimesh()
-    options: dict[str, Any] = {"skip_materials": True} if kind == "obj" else {}
-    if kind == "gltf":  # its buffers are files next to it
-        options["resolver"] = trimesh.resolvers.FilePathResolver(str(path))
-    try:
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, process=False, **options)
-        loaded = scene.to_mesh()
+    kind, data = kind_and_bytes(path)
+    # the buffers of a .gltf are files next to it
+    resolver = trimesh_module().resolvers.FilePathResolver(str(path)) if kind == "gltf" else None
+    with reading_mesh(path, kind):
+        loaded = load_scene(kind, data, resolver, with_materials=kind != "obj").to_mesh()
         mesh = Mesh.of(loaded.vertices, loaded.faces)
-    except InvalidValuesError:
+    return with_triangles(mesh, path)
+
+
+def load_scene(kind: str, data: bytes, resolver: Any, *, with_materials: bool) -> Any:
+    """A trimesh scene; `resolver` finds the files that the mesh file names."""
+    options: dict[str, Any] = {} if with_materials else {"skip_materials": True}
+    if resolver is not None:
+        options["resolver"] = resolver
+    return trimesh_module().load_scene(io.BytesIO(data), file_type=kind, process=False, **options)
+
+
+@contextmanager
+def reading_mesh(path: Path, kind: str) -> Iterator[None]:
+    """Turns whatever the parsers of foreign files raise into InputErrors that name the file."""
+    try:
+        yield
+    except FieldcodecError:
         raise
-    except Exception as error:  # parsers of foreign files raise whatever they like
+    except Exception as error:
         raise InputError(f"{path} cannot be read as a {kind} mesh: {type(error).__name__}: {error}") from error
+
+
+def with_triangles(mesh: Mesh, path: Path) -> Mesh:
+    """The mesh, if there is anything in it."""
     if not len(mesh.triangles):
         raise InputError(f"{path} holds no triangles (of non-zero extent); a surface mesh is needed")
     return mesh
 
 
-def _kind_and_bytes(path: Path) -> tuple[str, bytes]:
+def kind_and_bytes(path: Path) -> tuple[str, bytes]:
+    """The kind of a mesh file by its name, as `obj`, and its unpacked bytes."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    packing = suffixes.pop() if suffixes and suffixes[-1] in _UNPACK else None
+    packing = suffixes.pop() if suffixes and suffixes[-1] in UNPACK else None
     if not suffixes or suffixes[-1] not in MESH_SUFFIXES:
         raise InputError(
             f"{path.name} is no mesh file by its name; allowed are {', '.join(MESH_SUFFIXES)}, "
-            f"each also with {' or '.join(_UNPACK)} behind it"
+            f"each also with {' or '.join(UNPACK)} behind it"
         )
+    return suffixes[-1][1:], unpacked(path, packing)
+
+
+def unpacked(path: Path, packing: str | None) -> bytes:
+    """The bytes of a file, unpacked if it is `.gz` or `.xz`."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if packing:
-        try:
-            data = _UNPACK[packing](data)
-        except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
-            raise InputError(f"{path} is not a sound {packing} file: {error}") from error
-    return suffixes[-1][1:], data
+    if packing is None:
+        return data
+    try:
+        return UNPACK[packing](data)
+    except (OSError, EOFError, lzma.LZMAError, ValueError) as error:
+        raise InputError(f"{path} is not a sound {packing} file: {error}") from error
 
 
-def _trimesh() -> Any:
+def trimesh_module() -> Any:
+    """The package trimesh; MissingPackageError where it is not installed."""
     try:
         import trimesh
     except ImportError as error:

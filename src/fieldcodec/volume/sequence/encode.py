@@ -12,7 +12,7 @@ from typing import Any
 
 from fieldcodec import __version__
 from fieldcodec.container.container import save_container
-from fieldcodec.container.files import check_output
+from fieldcodec.container.files import check_output, is_file_name
 from fieldcodec.container.format import MAX_SECTIONS
 from fieldcodec.errors import FrameNumberError, InputError, UsageError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
@@ -21,7 +21,7 @@ from fieldcodec.metrics.flicker import Flicker
 from fieldcodec.volume.sequence.compressed import CompressedSequence, open_sequence, sequence_container
 from fieldcodec.volume.sequence.group import CompressedGroup
 from fieldcodec.volume.sequence.group_work import BorderTask, FrameSource, GroupTask, Loader, load_frame
-from fieldcodec.volume.sequence.layout import GroupEntry, SequenceLayout, is_file_name, is_name_pattern
+from fieldcodec.volume.sequence.layout import GroupEntry, SequenceLayout, is_name_pattern
 from fieldcodec.volume.sequence.measure import FrameMeasure
 from fieldcodec.volume.sequence.partial import PartialFolder
 from fieldcodec.volume.sequence.settings import SequenceSettings

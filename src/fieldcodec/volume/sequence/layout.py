@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeGuard
 
+from fieldcodec.container.files import is_file_name
 from fieldcodec.errors import FormatError, UnknownFrameError, UsageError
 from fieldcodec.io.frame_paths import LARGEST_FRAME, format_frame, number_ranges, ranges_text
 
 KIND = "sequence"
 MAX_GROUP_FRAMES = 256  # also bounds how many frames have to be decoded before another
-_LONGEST_NAME = 255
 _PATTERN = re.compile(r"[^%$#]*%(0[1-9]\d?)?d[^%$#]*")
-_FORBIDDEN = frozenset('/\\:*?"<>|')  # in names of files, somewhere
 
 
 @dataclass(frozen=True)
@@ -173,13 +172,6 @@ def frame_numbers(data: Any, what: str) -> tuple[int, ...]:
     if sorted(set(data)) != data or not -LARGEST_FRAME <= data[0] <= data[-1] <= LARGEST_FRAME:
         raise FormatError(f"{what}: its frames are {data!r}, which do not rise or are out of bounds")
     return tuple(data)
-
-
-def is_file_name(name: object) -> bool:
-    """Whether a file may be written by this name, so that no file ever says where its frames go."""
-    if not isinstance(name, str) or not 1 <= len(name.encode("utf-8", "replace")) <= _LONGEST_NAME:
-        return False
-    return name not in (".", "..") and not any(letter in _FORBIDDEN or ord(letter) < 32 for letter in name)
 
 
 def is_name_pattern(pattern: object) -> bool:

@@ -13,12 +13,12 @@ import fieldcodec as fc
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.coarsen import coarsened
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.nets.device import CPU
 from fieldcodec.testing import samples
 from fieldcodec.volume import decode
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.decode import decode_topology
-from fieldcodec.volume.device import CPU
 from fieldcodec.volume.quality import Quality
 from fieldcodec.volume.sequence.group import CompressedGroup
 from fieldcodec.volume.sequence.group_encode import encode_frames

@@ -1,0 +1,208 @@
+"""Measure the codec on collections of objects; one JSON file per row in results/collections.
+
+    python benchmarks/collections.py --data FOLDER [--only solid,kitchen] [--minutes 15] [--device cuda]
+
+Every row prepares its objects, trains, writes the file, opens it and compares each object of it with its mesh: gIoU, CD
+beside what two samples of the true surface have (the floor), normal consistency, 3D PSNR of colours. Beside it: the
+bytes of the meshes, of the same networks as 32-bit floats, and of Draco's file of each mesh at the fewest bits where
+its CD is no larger than ours (14 bits where it always is). Rows `fusion-...` answer what fusion and depth give.
+"""
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean, median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from fieldcodec.bench.machine import commit, machine
+from fieldcodec.cli.console import to_json_text
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.compressed import CompressedCollection, open_collection
+from fieldcodec.collection.encode import encode_collection
+from fieldcodec.collection.inputs import find_inputs
+from fieldcodec.collection.measure import ItemQuality, measure_item
+from fieldcodec.collection.prepare import prepare
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.io.mesh.read import Mesh, read_mesh
+from fieldcodec.metrics.shapes import match_surfaces, sample_triangles
+
+RESULTS = Path(__file__).parent / "results" / "collections"
+SOLID = ("apple", "banana", "doorknob", "elephant", "hand", "lightbulb", "mouse", "piggybank")
+_DRACO_BITS = (6, 7, 8, 9, 10, 11, 12, 14)
+_POINTS = 131_072
+
+
+@dataclass(frozen=True)
+class Row:
+    """A collection to measure."""
+
+    folder: str
+    names: tuple[str, ...] = ()  # all where none
+    settings: CollectionSettings = field(default_factory=CollectionSettings)
+    draco: bool = True
+
+
+_BASE = CollectionSettings(minutes=15)
+_LARGER = replace(_BASE, lods=6, latent=64, base_width=512, width=128)
+_FLOAT = {"weight_bits": 12, "latent_bits": 12, "settle": 0.0}  # as good as 32-bit floats
+_FUSION = replace(_BASE, steps=600, minutes=0.0)
+ROWS = {
+    "solid": Row("collection_everyday", SOLID, _BASE),
+    "solid-unrounded": Row("collection_everyday", SOLID, replace(_BASE, **_FLOAT), draco=False),
+    "everyday": Row("collection_everyday", (), _BASE),
+    "varied": Row("collection_varied", (), _BASE),
+    "thingi10k": Row("collection_thingi10k", (), _BASE),
+    "kitchen": Row("coloured_kitchen", (), _BASE),
+    "thingi10k-larger": Row("collection_thingi10k", (), _LARGER),
+    "thingi10k-paper-size": Row("collection_thingi10k", (), replace(_LARGER, base_width=1024, width=256)),
+    **{
+        f"fusion-{fusion}-{lods}": Row(
+            "collection_everyday", SOLID, replace(_FUSION, fusion=fusion, lods=lods), draco=False
+        )
+        for fusion in ("cat", "sum")
+        for lods in (3, 4, 5, 6)
+    },
+}
+
+
+def draco(mesh: Mesh, asset: Asset, chamfer: float) -> dict[str, Any]:
+    """The smallest of Draco's files of a mesh whose CD is no larger; compared as our own meshes are."""
+    import DracoPy
+
+    surface = asset.surface
+    count = min(_POINTS, len(surface.points) // 2)
+    result: dict[str, Any] = {}
+    for bits in _DRACO_BITS:
+        data = DracoPy.encode(
+            mesh.vertices.astype(np.float32), mesh.triangles.astype(np.uint32), quantization_bits=bits,
+            compression_level=10,
+        )  # fmt: skip
+        decoded = DracoPy.decode(data)
+        vertices = asset.placement.to_model(np.asarray(decoded.points, np.float64))
+        points, normals = sample_triangles(
+            vertices, np.asarray(decoded.faces, np.int64), count, np.random.default_rng(0)
+        )
+        match = match_surfaces(surface.points[:count], points, surface.normals[:count], normals)
+        result = {"bits": bits, "bytes": len(data), "chamfer": match.chamfer}
+        if match.chamfer <= chamfer:
+            break
+    return result
+
+
+def seconds_per_million(collection: CompressedCollection) -> float:
+    """To evaluate distances at random points of the objects' boxes, unfolded before; one thread, median object."""
+    seconds = []
+    for item in collection:
+        points = np.random.default_rng(0).uniform(-0.9, 0.9, (200_000, 3)).astype(np.float32)
+        item.distance(points[:1000], space="model")
+        start = time.perf_counter()
+        item.distance(points, space="model")
+        seconds.append(5 * (time.perf_counter() - start))
+    return median(seconds)
+
+
+def levels_of_detail(collection: CompressedCollection, assets: Sequence[Asset]) -> dict[str, float]:
+    """Mean gIoU where only the levels down to each are evaluated."""
+    found = {}
+    for lod in range(2, collection.spec.lods + 1):
+        overlaps = []
+        for item, asset in zip(collection, assets, strict=True):
+            points, inside = asset.volume.points[:30_000], asset.volume.distances[:30_000] < 0
+            guess = item.distance(points, space="model", lod=lod) < 0
+            overlaps.append(100 * (inside & guess).sum() / max((inside | guess).sum(), 1))
+        found[str(lod)] = mean(overlaps)
+    return found
+
+
+def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
+    """One row."""
+    inputs = find_inputs([data / row.folder])
+    paths = [path for stem, path in inputs.items() if not row.names or stem in row.names]
+    start = time.perf_counter()
+    assets = prepare(paths, row.settings)
+    prepared = time.perf_counter() - start
+    start = time.perf_counter()
+    made = encode_collection(assets, row.settings, device=device)
+    seconds = time.perf_counter() - start
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "things.fcodec"
+        made.save(path)
+        collection, size = open_collection(path), path.stat().st_size
+        qualities = [measure_item(item, asset) for item, asset in zip(collection, assets, strict=True)]
+        others = {
+            "sections": collection.num_bytes,
+            "seconds_per_million_distances": seconds_per_million(collection),
+            "iou_of_levels": levels_of_detail(collection, assets),
+        }
+    spec = made.spec
+    items = [
+        quality.to_json() | {"source_bytes": asset.source_bytes}
+        for quality, asset in zip(qualities, assets, strict=True)
+    ]
+    if row.draco:
+        for item, path, asset, quality in zip(items, paths, assets, qualities, strict=True):
+            if quality.chamfer is not None:
+                item["draco"] = draco(read_mesh(path), asset, quality.chamfer)
+    return {
+        "name": name,
+        "folder": row.folder,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(device),
+        "settings": row.settings.to_json(),
+        "spec": spec.to_json(),
+        "parameters": spec.num_parameters,
+        "objects": len(assets),
+        "steps": made.listing.settings["trained_steps"],
+        "seconds_to_prepare": prepared,
+        "seconds_to_encode": seconds,
+        "bytes": size,
+        "bytes_as_floats": 4 * (spec.num_parameters + len(assets) * spec.latent),
+        "mean": means(qualities),
+        **others,
+        "items": items,
+    }
+
+
+def means(qualities: Sequence[ItemQuality]) -> dict[str, float | None]:
+    """Over the objects that have a number."""
+    found: dict[str, float | None] = {}
+    for name in ("iou", "chamfer", "chamfer_floor", "mean_distance", "normal_consistency", "psnr", "distance_error"):
+        values = [value for quality in qualities if (value := getattr(quality, name)) is not None]
+        found[name] = mean(values) if values else None
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", default="", help="names of rows, with commas between")
+    parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.only.split(",") if options.only else ROWS:
+        row = ROWS[name]
+        if options.minutes is not None and not row.settings.steps:
+            row = replace(row, settings=replace(row.settings, minutes=options.minutes))
+        result = measure(name, row, options.data, options.device)
+        suffix = "" if options.device == "cpu" else f"-{options.device}"
+        (options.output / f"{name}{suffix}.json").write_text(to_json_text(result) + "\n", encoding="utf-8")
+        shown = {key: None if value is None else round(value, 4) for key, value in result["mean"].items()}
+        print(name, result["bytes"], "bytes", result["steps"], "steps", round(result["seconds_to_encode"]), "s", shown)
+        print("  ", {item["name"]: item["iou"] and round(item["iou"], 1) for item in result["items"]}, flush=True)
+        print("  ", json.dumps(result["iou_of_levels"]), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

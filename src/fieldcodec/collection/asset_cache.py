@@ -1,0 +1,119 @@
+"""Assets kept on disk, so that a collection that was prepared once is there at once.
+
+One `.npz` file, never pickled, to an asset. Its name is a hash of the bytes of the object's file, of the settings that
+matter and of the version of this code; inside are the hashes of the further files that were read (materials, textures),
+which must still be the same. A file that is damaged or out of date is as good as none.
+"""
+
+import io
+import json
+import os
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import xxhash
+
+from fieldcodec.collection.asset import Asset, DistanceSamples, Placement, SurfaceSamples
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.container.files import write_atomically
+from fieldcodec.errors import FieldcodecError
+from fieldcodec.io.mesh.companions import Companions
+
+_VERSION = 2  # of the samples: raised when the same file and settings give others than before
+_MOST_BYTES = 8 << 30  # of the folder; beyond, what was not used for longest goes
+_SETTINGS = ("lods", "surface_points", "seed", "colour")
+_SUFFIX = ".asset.npz"
+
+
+@final
+@dataclass(frozen=True)
+class AssetCache:
+    """A folder of assets; problems with it are never errors, but mean that assets are made anew."""
+
+    folder: Path
+
+    def key(self, path: Path, settings: CollectionSettings) -> str:
+        """Where the asset of a file is kept."""
+        chosen = {name: getattr(settings, name) for name in _SETTINGS}
+        text = json.dumps({"version": _VERSION, "suffixes": path.suffixes[-2:], **chosen}, sort_keys=True)
+        return xxhash.xxh3_128_hexdigest(path.read_bytes() + text.encode())
+
+    def load(self, key: str, path: Path, name: str) -> Asset | None:
+        """The asset under a key, if it is there and the files beside `path` are those that it was made from."""
+        place = self._place(key)
+        try:
+            with np.load(place, allow_pickle=False) as arrays:
+                asset, digests = _from_arrays(dict(arrays.items()), name)
+            companions = Companions(path)
+            if any(companions.digest(item) != digest for item, digest in digests.items()):
+                return None
+            os.utime(place)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+            return None
+        return asset
+
+    def store(self, key: str, asset: Asset, digests: dict[str, str]) -> None:
+        """Keep an asset; `digests` of the further files that it was made from."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **_to_arrays(asset, digests))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._place(key), [buffer.getvalue()], overwrite=True)
+            self._trim()
+        except (OSError, FieldcodecError):
+            return
+
+    def _place(self, key: str) -> Path:
+        return self.folder / f"{key}{_SUFFIX}"
+
+    def _trim(self) -> None:
+        files = [(file.stat(), file) for file in self.folder.glob(f"*{_SUFFIX}")]
+        total = sum(stat.st_size for stat, _ in files)
+        for stat, file in sorted(files, key=lambda item: item[0].st_mtime):
+            if total <= _MOST_BYTES:
+                return
+            file.unlink(missing_ok=True)
+            total -= stat.st_size
+
+
+def default_folder() -> Path:
+    """Where the platform wants programs to keep what can be made again."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fieldcodec" / "assets"
+
+
+def _to_arrays(asset: Asset, digests: dict[str, str]) -> dict[str, Any]:
+    facts = {
+        "centre": asset.placement.centre, "scale": asset.placement.scale, "source_bytes": asset.source_bytes,
+        "digests": digests,
+    }  # fmt: skip
+    arrays: dict[str, Any] = {
+        "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
+        "points": asset.surface.points, "normals": asset.surface.normals,
+        "near_points": asset.near.points, "near_distances": asset.near.distances,
+        "volume_points": asset.volume.points, "volume_distances": asset.volume.distances,
+    }  # fmt: skip
+    return arrays if asset.surface.colours is None else {**arrays, "colours": asset.surface.colours}
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], name: str) -> tuple[Asset, dict[str, str]]:
+    facts = json.loads(arrays["facts"].tobytes())
+    x, y, z = facts["centre"]
+    asset = Asset(
+        name=name,
+        placement=Placement((x, y, z), facts["scale"]),
+        surface=SurfaceSamples(arrays["points"], arrays["normals"], arrays.get("colours")),
+        near=DistanceSamples(arrays["near_points"], arrays["near_distances"]),
+        volume=DistanceSamples(arrays["volume_points"], arrays["volume_distances"]),
+        source_bytes=facts["source_bytes"],
+    )
+    return asset, facts["digests"]

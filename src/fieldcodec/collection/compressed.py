@@ -1,0 +1,287 @@
+"""A compressed collection: what a `.fcodec` file of objects holds, in memory."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from fieldcodec.collection.asset import Placement
+from fieldcodec.collection.decode import SharedNetworks, StoredItem, UnfoldedItem, store_item, unfold_item
+from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.listing import MAX_ITEMS, ItemEntry, Listing, first_repeated
+from fieldcodec.collection.sections import (
+    SECTIONS,
+    StoredFlips,
+    StoredSections,
+    decode_corrections,
+    decode_latents,
+    decode_networks,
+    encode_corrections,
+    encode_latents,
+    encode_networks,
+)
+from fieldcodec.container.container import Container, Section, open_container, save_container
+from fieldcodec.container.files import is_file_name
+from fieldcodec.errors import UnknownItemError, UsageError
+from fieldcodec.grid.octree import Octree
+from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, LATENT_UNIT, MAX_LATENT_STEP, FrozenRecursive, tensor_shapes
+from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.nets.recursive_spec import RecursiveSpec
+
+KEPT_BYTES = 1 << 28  # of unfolded objects
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CompressedCollection:
+    """Objects by position or name: shared networks, and of each object a latent that unfolds to its field.
+
+    `sections`: name (`sections.SECTIONS`) -> bytes; those of an opened file are read when they are needed.
+    """
+
+    listing: Listing
+    sections: Mapping[str, bytes]
+    shared: SharedNetworks
+    _kept: OrderedDict[tuple[int, str], UnfoldedItem] = field(default_factory=OrderedDict, repr=False)
+
+    @staticmethod
+    def of(
+        networks: FrozenRecursive, latents: np.ndarray, step: int, names: Sequence[str],
+        placements: Sequence[Placement], *, octrees: Sequence[Octree | None] | None = None,
+        source_bytes: Sequence[int] | None = None, settings: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None, device: torch.device | str = "cpu",
+    ) -> "CompressedCollection":  # fmt: skip
+        """A collection of trained networks and latents; unfolds every object once, as a decoder will.
+
+        Args:
+            latents: [objects, D] int32 in steps (`nets.frozen_recursive.frozen_latents`).
+            step: of latents, in 1 / LATENT_UNIT.
+            octrees: the true ones: where the networks say otherwise, the file corrects them; None for those that the
+                networks say.
+
+        Raises:
+            UsageError: names are repeated or not allowed, or an octree has other levels or too many cells.
+        """
+        sections = {
+            "networks": encode_networks(networks.tensors, networks.steps),
+            "latents": encode_latents(np.zeros((0, networks.spec.latent), np.int32), step),
+            "tree corrections": b"",
+        }
+        empty = Listing(networks.spec, (), dict(settings or {}), dict(metadata or {}))
+        collection = CompressedCollection(empty, sections, SharedNetworks(lambda: networks))
+        return collection.with_items(
+            latents, names, placements, octrees=octrees, source_bytes=source_bytes, device=device
+        )
+
+    def __len__(self) -> int:
+        return len(self.listing.items)
+
+    def __getitem__(self, key: int | str) -> ItemField:
+        """The field of an object, by position or name, on the host; see `field`."""
+        return self.field(key)
+
+    def __iter__(self) -> Iterator[ItemField]:
+        return (self.field(position) for position in range(len(self)))
+
+    @property
+    def spec(self) -> RecursiveSpec:
+        return self.listing.spec
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.listing.items)
+
+    @property
+    def has_colours(self) -> bool:
+        return self.spec.colour != "none"
+
+    def entry(self, key: int | str) -> ItemEntry:
+        """What the file says of an object, by position or name.
+
+        Raises:
+            UnknownItemError: there is none.
+        """
+        return self.listing.items[self.position(key)]
+
+    def position(self, key: int | str) -> int:
+        """Of an object by its name, or by its position, from the end where it is negative."""
+        if isinstance(key, str):
+            if key not in self._positions:
+                known = ", ".join(map(repr, self.names[:20])) or "none"
+                more = f" and {len(self) - 20} more" if len(self) > 20 else ""
+                raise UnknownItemError(f"no object named {key!r}; the collection has {known}{more}")
+            return self._positions[key]
+        if not -len(self) <= key < len(self):
+            raise UnknownItemError(f"no object number {key}; the collection has {len(self)} objects")
+        return key % len(self)
+
+    @property
+    def networks(self) -> FrozenRecursive:
+        """The networks that all objects share, as the integers of the file."""
+        return self.shared.frozen
+
+    def network(self, device: torch.device | str = "cpu") -> RecursiveField:
+        """The same for float evaluation; made once for each device."""
+        return self.shared.module(device)
+
+    @property
+    def latents(self) -> np.ndarray:
+        """[objects, D] float32: the latents that unfold to the objects."""
+        integers, step = self._latents
+        return (integers.astype(np.int64) * step).astype(np.float32) / np.float32(LATENT_UNIT)
+
+    @property
+    def latent_step(self) -> int:
+        """In 1 / LATENT_UNIT."""
+        return self._latents[1]
+
+    def unfold(self, key: int | str, device: torch.device | str = "cpu") -> UnfoldedItem:
+        """Octree and latents of an object, exact on every machine; the last ones are kept.
+
+        Raises:
+            UnknownItemError: there is no such object.
+            FormatError: sections are damaged.
+        """
+        position = self.position(key)
+        kept = self._kept.pop((position, str(device)), None)
+        if kept is None:
+            kept = unfold_item(self.shared.unfolding(device), self.stored(position), self.latent_step)
+        self._kept[position, str(device)] = kept
+        while len(self._kept) > 1 and sum(item.num_bytes for item in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return kept
+
+    def field(self, key: int | str, device: torch.device | str = "cpu") -> ItemField:
+        """An object as a field that can be sampled, meshed and drawn.
+
+        Raises:
+            UnknownItemError: there is no such object.
+            FormatError: sections are damaged.
+        """
+        entry, unfolded = self.entry(key), self.unfold(key, device)
+        return ItemField(self.network(device), unfolded.octree, unfolded.latents, entry.placement, name=entry.name)
+
+    def stored(self, key: int | str) -> StoredItem:
+        """What the file holds of one object."""
+        position = self.position(key)
+        flips = self._corrections[position].decode()
+        return StoredItem(self.listing.items[position], self._latents[0][position], flips)
+
+    def with_items(
+        self, latents: np.ndarray, names: Sequence[str], placements: Sequence[Placement], *,
+        octrees: Sequence[Octree | None] | None = None, source_bytes: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "CompressedCollection":  # fmt: skip
+        """With more objects behind the others, by the same networks; arguments as of `of`."""
+        objects = len(names)
+        _check_names([*self.names, *names])
+        if latents.shape != (objects, self.spec.latent) or len(placements) != objects:
+            raise UsageError(
+                f"{objects} names, {len(placements)} placements and latents of shape {latents.shape} do not go "
+                f"together; {self.spec.latent} numbers are needed for each object"
+            )
+        unfolding = self.shared.unfolding(device)
+        given = zip(names, latents, placements, octrees or [None] * objects, source_bytes or [0] * objects, strict=True)
+        added = [
+            store_item(unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size)
+            for name, latent, placement, octree, size in given
+        ]
+        return self._of_items([*(self.stored(position) for position in range(len(self))), *added])
+
+    def removed(self, keys: Sequence[int | str]) -> "CompressedCollection":
+        """Without the objects of these names or positions.
+
+        Raises:
+            UnknownItemError: there is no such object.
+        """
+        gone = {self.position(key) for key in keys}
+        return self._of_items([self.stored(position) for position in range(len(self)) if position not in gone])
+
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """Of the file: "meta" (with the table of sections), then section by section."""
+        sizes = {name: len(self.sections[name]) for name in SECTIONS}
+        return {"meta": self._container().num_bytes - sum(sizes.values()), **sizes}
+
+    @property
+    def corrections_bytes(self) -> dict[str, int]:
+        """Of each object."""
+        return {name: flips.num_bytes for name, flips in zip(self.names, self._corrections, strict=True)}
+
+    def to_bytes(self) -> bytes:
+        """The file's bytes; equal content gives equal bytes."""
+        return self._container().to_bytes()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "CompressedCollection":
+        """Raises FormatError where the bytes are foreign, damaged, cut or too new."""
+        return _from_container(Container.from_bytes(data))
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Writes a `.fcodec` file; under a temporary name first, so that nothing half-written is left behind."""
+        save_container(path, self._container(), overwrite=overwrite)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def _latents(self) -> tuple[np.ndarray, int]:
+        return decode_latents(self.sections["latents"], len(self), self.spec.latent, MAX_LATENT_STEP, LATENT_LIMIT)
+
+    @cached_property
+    def _corrections(self) -> list[StoredFlips]:
+        return decode_corrections(self.sections["tree corrections"], [item.cells for item in self.listing.items])
+
+    def _of_items(self, items: Sequence[StoredItem]) -> "CompressedCollection":
+        """The same networks with these objects."""
+        latents = np.array([item.latent for item in items], np.int32).reshape(len(items), self.spec.latent)
+        sections = {
+            "networks": self.sections["networks"],
+            "latents": encode_latents(latents, self.latent_step),
+            "tree corrections": encode_corrections([item.flips for item in items]),
+        }
+        listing = replace(self.listing, items=tuple(item.entry for item in items))
+        return CompressedCollection(listing, sections, self.shared)
+
+    def _container(self) -> Container:
+        stored = [Section(SECTIONS[name], self.sections[name]) for name in SECTIONS if self.sections.get(name)]
+        return Container([Section.meta(self.listing.to_json()), *stored])
+
+
+def open_collection(path: str | os.PathLike[str]) -> CompressedCollection:
+    """Opens a `.fcodec` file of objects; reads its description, decodes nothing yet.
+
+    Raises:
+        InputError: the file cannot be read.
+        FormatError: it is foreign, damaged, cut or too new.
+    """
+    return _from_container(open_container(path))
+
+
+def _from_container(opened: Container) -> CompressedCollection:
+    listing, sections = Listing.from_json(opened.meta()), StoredSections(opened)
+
+    def load() -> FrozenRecursive:
+        return FrozenRecursive(listing.spec, *decode_networks(sections["networks"], tensor_shapes(listing.spec)))
+
+    return CompressedCollection(listing, sections, SharedNetworks(load))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    wrong = [name for name in names if not is_file_name(name)]
+    if wrong:
+        raise UsageError(
+            f'an object cannot be named {wrong[0]!r}: names have 1 to 255 bytes, none of / \\ : * ? " < > | and no '
+            "control characters"
+        )
+    repeated = first_repeated(names)
+    if repeated is not None:
+        raise UsageError(f"two objects are named {repeated!r}; give each its own name")
+    if len(names) > MAX_ITEMS:
+        raise UsageError(f"{len(names)} objects are more than {MAX_ITEMS}; make several files")

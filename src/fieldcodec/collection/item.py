@@ -1,0 +1,285 @@
+"""One object of a collection as a continuous field: signed distance, and colour where the collection has it.
+
+In the cells of its shell the networks answer. Elsewhere they were never fitted: there the field is a bound of the
+distance with the sign of the empty region (`regions`), which is all that a ray needs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldcodec.coding.threads import map_threads
+from fieldcodec.collection.asset import Placement
+from fieldcodec.collection.regions import EmptyRegions
+from fieldcodec.collection.unfold import unfold_predicted
+from fieldcodec.errors import UsageError
+from fieldcodec.grid.octree import Octree, cell_edge
+from fieldcodec.grid.sampling import index_points
+from fieldcodec.grid.transform import GridTransform
+from fieldcodec.nets.fused_interpolation import LevelTable, first_layer_table, mix_levels, with_slopes
+from fieldcodec.nets.interpolation import Stencil
+from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.nets.siren import OMEGA_0, Siren
+
+SPACES = {"world": "world", "model": "index"}  # names here -> those of `index_points`
+INTERPOLATIONS = ("trilinear", "field")  # both are the field itself: latents are trilinear, what follows is smooth
+_POINTS_AT_ONCE = 1 << 14  # with 256 channels 16 MB for a hidden layer
+_POINTS_OF_A_JOB = 1 << 15
+_MAX_CELLS = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoder:
+    """One of the networks, made ready for an object; the sines' frequency is in the weights."""
+
+    table: LevelTable  # the first layer's products with the latents of all cells
+    bias: Tensor  # of the first layer
+    layers: tuple[tuple[Tensor, Tensor], ...]  # weights and biases of the others
+
+    @staticmethod
+    def of(spec: RecursiveSpec, net: Siren, latents: Sequence[Tensor]) -> "_Decoder":
+        linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+        scales = [OMEGA_0] * (len(linear) - 1) + [1.0]
+        (weight, bias), *others = [
+            (scale * layer.weight.detach(), scale * layer.bias.detach())
+            for scale, layer in zip(scales, linear, strict=True)
+        ]
+        return _Decoder(first_layer_table(spec, weight, latents), bias, tuple(others))
+
+    def __call__(self, stencil: Stencil, lod: int | None) -> Tensor:
+        """[n, outputs] at the points of a stencil, of the levels to `lod` alone."""
+        x = torch.sin(mix_levels(self.table if lod is None else self.table.cut(lod), stencil) + self.bias)
+        for weight, bias in self.layers[:-1]:
+            x = torch.sin(nn.functional.linear(x, weight, bias))
+        return nn.functional.linear(x, *self.layers[-1])
+
+
+@final
+class ItemField:
+    """A `Field` of one channel (signed distance, negative inside) or four (and red, green, blue in 0 .. 1, sRGB)."""
+
+    def __init__(
+        self,
+        network: RecursiveField,
+        octree: Octree,
+        latents: Sequence[Tensor],
+        placement: Placement | None = None,
+        *,
+        name: str = "",
+        threads: int | None = None,
+    ) -> None:
+        """
+        Args:
+            octree: of this object alone.
+            latents: of each level from 1 on [cells, D], in the order of its cells, on the device of the network.
+            placement: of the cube [-1, 1]^3 in the world; by default the world is the cube.
+            threads: on the host; by default one for each processor.
+
+        Raises:
+            UsageError: these do not fit each other.
+        """
+        shapes = [tuple(values.shape) for values in latents]
+        expected = [(cells, network.spec.latent) for cells in octree.num_cells[1:]]
+        if octree.roots != 1 or octree.lods > network.spec.lods or shapes != expected:
+            raise UsageError(
+                f"latents of shapes {shapes} do not fit one object whose levels of detail have {octree.num_cells[1:]} "
+                f"cells, or a network of {network.spec.lods} levels and {network.spec.latent} numbers to a cell"
+            )
+        self.network, self.octree, self.latents = network, octree, [values.detach() for values in latents]
+        self.placement, self.name = placement or Placement(), name
+        self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
+        self._threads = threads
+
+    @staticmethod
+    def predicted(
+        network: RecursiveField, latent: Tensor, placement: Placement | None = None, *, name: str = ""
+    ) -> "ItemField":
+        """The object of a latent [D], unfolded along the occupancy that the network predicts for it.
+
+        Raises:
+            UsageError: the latent does not fit the network, or unfolds without end.
+        """
+        octree, latents = unfold_predicted(network, latent.reshape(1, -1), _MAX_CELLS)
+        return ItemField(network, octree, latents, placement, name=name)
+
+    @property
+    def has_colours(self) -> bool:
+        return self.network.xi is not None
+
+    @property
+    def channels(self) -> int:
+        return 4 if self.has_colours else 1
+
+    @property
+    def lods(self) -> int:
+        """Levels of detail below the root."""
+        return self.octree.lods
+
+    @property
+    def edge(self) -> float:
+        """Edge of the finest cells, in the cube."""
+        return cell_edge(self.lods)
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Lowest and highest corner [3] of the world-space box around the shell; None where there is none."""
+        cells = self.octree.cells(self.lods)[1]
+        if not len(cells):
+            return None
+        low, high = cells.min(axis=0) * self.edge - 1, (cells.max(axis=0) + 1) * self.edge - 1
+        return self.placement.to_world(low), self.placement.to_world(high)
+
+    @cached_property
+    def regions(self) -> EmptyRegions:
+        """What lies around the shell."""
+
+        def is_inside(points: np.ndarray) -> np.ndarray:
+            return self._decoded(self._psi, points.astype(np.float32), None)[:, 0] < 0
+
+        return EmptyRegions.around(self.octree, is_inside)
+
+    def sample(
+        self, points: Any, *, space: str = "world", interpolation: str = "trilinear", lod: int | None = None
+    ) -> Any:
+        """Signed distances, and colours where there are some.
+
+        Args:
+            points: [..., 3], a NumPy array or a PyTorch tensor on any device.
+            space: "world", or "model" for the cube [-1, 1]^3. Distances are in its units.
+            interpolation: "trilinear" or "field", which are the same here: the field is continuous.
+            lod: the finest level whose latents are used; latents of finer ones count as zero. The networks are fitted
+                to all levels at once, so that fewer give a coarser field only where training saw fewer too.
+
+        Returns:
+            [..., 1 or 4] float32; a tensor on the same device where the points are one.
+
+        Raises:
+            UsageError: an argument is not allowed.
+        """
+        if interpolation not in INTERPOLATIONS:
+            raise UsageError(f"interpolation is {interpolation!r}; allowed are {', '.join(INTERPOLATIONS)}")
+
+        def answer(flat: np.ndarray) -> np.ndarray:
+            distances = self._distances(flat, lod)[:, None] * self._unit(space)
+            return np.hstack([distances, self._colours(flat, lod)]) if self.has_colours else distances
+
+        return self._asked(points, space, lod, answer)
+
+    def distance(self, points: Any, *, space: str = "world", lod: int | None = None) -> Any:
+        """Signed distances [...] at points [..., 3], negative inside; arguments as in `sample`."""
+        return self._asked(points, space, lod, lambda flat: self._distances(flat, lod) * self._unit(space))
+
+    def colour(self, points: Any, *, space: str = "world", lod: int | None = None) -> Any:
+        """Colours [..., 3] in 0 .. 1, sRGB, at points [..., 3]; they mean something near the surface alone.
+
+        Raises:
+            UsageError: the collection has no colours, or an argument is not allowed.
+        """
+        if not self.has_colours:
+            raise UsageError("this collection holds shapes without colours")
+        return self._asked(points, space, lod, lambda flat: self._colours(flat, lod))
+
+    def gradient(self, points: Any, *, space: str = "world", lod: int | None = None) -> Any:
+        """Gradients [..., 3] of the decoded distance at points [..., 3]; zero outside the shell."""
+        return self._asked(points, space, lod, lambda flat: self.decoded_with_gradient(flat, lod)[1])
+
+    def decoded_with_gradient(self, points: np.ndarray, lod: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Distances [n] and their gradients [n, 3] float32 at [n, 3] points of the cube, by the networks alone.
+
+        Outside the shell both are 0.
+        """
+        distances, gradients = np.zeros(len(points), np.float32), np.zeros((len(points), 3), np.float32)
+        inside = self.in_shell(points)
+        rows = np.flatnonzero(inside)
+        for part in _parts(len(rows)):
+            at = rows[part]
+            places = torch.from_numpy(points[at].astype(np.float32)).to(self._device).requires_grad_()
+            with torch.enable_grad():
+                stencil = with_slopes(self._stencil(points[at], lod), places)
+                said = self._psi(stencil, lod)[:, 0]
+                (slopes,) = torch.autograd.grad(said.sum(), places)
+            distances[at], gradients[at] = said.detach().cpu().numpy(), slopes.cpu().numpy()
+        return distances, gradients
+
+    def in_shell(self, points: np.ndarray) -> np.ndarray:
+        """[n] bool: whether [n, 3] points of the cube are in a finest cell, where the networks are to be trusted."""
+        return self.regions.occupied(points)
+
+    def _distances(self, points: np.ndarray, lod: int | None) -> np.ndarray:
+        out = np.empty(len(points), np.float32)
+        inside = self.in_shell(points)
+        out[inside] = self._decoded(self._psi, points[inside], lod)[:, 0]
+        if not inside.all():
+            out[~inside] = self.regions.distances(points[~inside])
+        return out
+
+    def _colours(self, points: np.ndarray, lod: int | None) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-self._decoded(self._xi, points, lod))))
+
+    def _decoded(self, decoder: _Decoder, points: np.ndarray, lod: int | None) -> np.ndarray:
+        """[n, outputs] float32 of a network at [n, 3] points of the cube."""
+
+        @torch.no_grad()  # the mode is a thread's own
+        def of(points: np.ndarray) -> np.ndarray:
+            parts = [decoder(self._stencil(points[part], lod), lod).cpu().numpy() for part in _parts(len(points))]
+            return np.concatenate(parts)
+
+        none, jobs = np.zeros((0, len(decoder.layers[-1][1])), np.float32), _jobs(points)
+        if len(jobs) <= 1 or self._threads == 1 or self._device.type != "cpu":
+            return np.concatenate([none, *map(of, jobs)])
+        with _each_on_one_thread():
+            return np.concatenate([none, *map_threads(of, jobs, self._threads)])
+
+    def _stencil(self, points: np.ndarray, lod: int | None) -> Stencil:
+        octree = self.octree if lod is None else self.octree.cut(lod)
+        return Stencil.of(octree, np.zeros(len(points), np.int64), points, self._device)
+
+    @cached_property
+    def _psi(self) -> _Decoder:
+        return _Decoder.of(self.network.spec, self.network.psi, self.latents)
+
+    @cached_property
+    def _xi(self) -> _Decoder:
+        assert self.network.xi is not None
+        return _Decoder.of(self.network.spec, self.network.xi, self.latents)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._psi.bias.device
+
+    def _unit(self, space: str) -> float:
+        return self.placement.scale if space == "world" else 1.0
+
+    def _asked(self, points: Any, space: str, lod: int | None, answer: Callable[[np.ndarray], np.ndarray]) -> Any:
+        if lod is not None and not 1 <= lod <= self.lods:
+            raise UsageError(f"level of detail is {lod}; allowed are 1 to {self.lods}")
+        if space not in SPACES:
+            raise UsageError(f"space is {space!r}; allowed are {', '.join(SPACES)}")
+        flat, shaped = index_points(points, SPACES[space], self._transform)
+        return shaped(answer(flat.astype(np.float32)).astype(np.float32, copy=False))
+
+
+@contextmanager
+def _each_on_one_thread() -> Iterator[None]:
+    """PyTorch's own threads would be in the way of ours."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(start, start + _POINTS_AT_ONCE) for start in range(0, count, _POINTS_AT_ONCE))
+
+
+def _jobs(points: np.ndarray) -> list[np.ndarray]:
+    return [points[start : start + _POINTS_OF_A_JOB] for start in range(0, len(points), _POINTS_OF_A_JOB)]

@@ -1,0 +1,54 @@
+"""Ground truth of one object from a level set.
+
+    SparseGrid -> surface at zero -> as a mesh (`ground_truth`)
+
+Distances are those to that surface, not the grid's: its trilinear samples are a little off between voxels, and it knows
+none beyond its narrow band.
+"""
+
+from pathlib import Path
+
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.ground_truth import asset_of_mesh
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.errors import InputError, UnsupportedGridError
+from fieldcodec.grid.iso_surface import iso_surface
+from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.io.mesh.read import Mesh
+from fieldcodec.io.volumes import read_volumes
+
+
+def asset_of_level_set(grid: SparseGrid, name: str, settings: CollectionSettings, *, source_bytes: int = 0) -> Asset:
+    """Samples of the surface of a level set, placed in world space; see `asset_of_mesh`.
+
+    Raises:
+        UnsupportedGridError: the grid is no level set, or its transform is no linear one.
+        InputError: it has no surface.
+    """
+    if not grid.is_level_set:
+        raise UnsupportedGridError(f"grid {grid.name!r} is no level set; objects of a collection need a surface")
+    surface = iso_surface(grid, 0.0)
+    mesh = Mesh.of(surface.vertices, surface.triangles)
+    if not len(mesh.triangles):
+        raise InputError(f"the level set {grid.name!r} is empty: its values do not change their sign")
+    return asset_of_mesh(mesh, name, settings, source_bytes=source_bytes)
+
+
+def read_level_set(path: Path) -> SparseGrid:
+    """The one level set of a file.
+
+    Raises:
+        InputError: the file cannot be read, or has several level sets.
+        UnsupportedGridError: it has none.
+    """
+    grids = _level_sets(read_volumes(path, on_unsupported=lambda refused: None))
+    if not grids:
+        raise UnsupportedGridError(f"{path} holds no level set; objects of a collection need a surface")
+    if len(grids) > 1:
+        names = ", ".join(repr(grid.name) for grid in grids)
+        raise InputError(f"{path} holds {len(grids)} level sets ({names}), but one file is one object; split it")
+    return grids[0]
+
+
+def _level_sets(volumes: VolumeFile) -> list[SparseGrid]:
+    return [grid for grid in volumes if isinstance(grid, SparseGrid) and grid.is_level_set]

@@ -1,0 +1,120 @@
+"""How well an object of a collection stands for the one that it was fitted to."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.surface import ColouredMesh, default_resolution, mesh_of_item
+from fieldcodec.metrics.shapes import (
+    SurfaceMatch,
+    colour_psnr,
+    match_surfaces,
+    overlap,
+    sample_triangles,
+    sampling_floor,
+    triangle_area,
+)
+
+SURFACE_POINTS = 131_072  # as NGLOD, and probably ReFiNe
+
+
+@final
+@dataclass(frozen=True)
+class ItemQuality:
+    """Lengths are in units of the cube [-1, 1]^3, of which an object fills 0.9 to each side."""
+
+    name: str
+    iou: float | None
+    """gIoU in percent, over the asset's points of the volume; None where nothing is inside."""
+    chamfer: float | None
+    """CD: mean squared distance, both directions added, times 1000; None where nothing was decoded."""
+    chamfer_floor: float
+    """CD of the true surface against another sample of itself, of as many points."""
+    mean_distance: float | None
+    """Mean distance of the surfaces, mean of both directions; None where nothing was decoded."""
+    normal_consistency: float | None
+    """Mean |cosine| of normals, mean of both directions; None where nothing was decoded."""
+    psnr: float | None
+    """3D PSNR in dB of the colours at points of the true surface; None without colours."""
+    distance_error: float
+    """Mean absolute error of signed distances at the asset's samples near the surface."""
+    surface_points: int
+    """Of each surface."""
+    volume_points: int
+    resolution: int
+    """Voxels along the cube of the level set that was meshed."""
+    area: float
+    """Of the decoded mesh."""
+    cells: int
+    """On the finest level."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers by name; what is infinite becomes None, which JSON has a word for."""
+        return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
+
+
+def measure_item(
+    item: ItemField,
+    asset: Asset,
+    *,
+    points: int = SURFACE_POINTS,
+    resolution: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> ItemQuality:
+    """Compare an object with its asset: insides, surfaces, normals and colours.
+
+    Args:
+        points: drawn from the decoded mesh, and taken of the true surface, at most half of what the asset has: the
+            other half is what the floor is measured with.
+        resolution: of the mesh; `surface.default_resolution(item)` unless given.
+        seed: of the points on the decoded mesh.
+    """
+    resolution = default_resolution(item) if resolution is None else resolution
+    surface = asset.surface
+    count = max(1, min(points, len(surface.points) // 2))
+    true = surface.points[:count]
+    decoded = mesh_of_item(item, resolution)
+    match, area = _matched(item, decoded, asset, count, seed, threads)
+    inside = item.distance(asset.volume.points, space="model") < 0
+    near = item.distance(asset.near.points, space="model")
+    psnr = None
+    if item.has_colours and surface.colours is not None:
+        psnr = colour_psnr(surface.colours[:count] / 255, item.colour(true, space="model"))
+    return ItemQuality(
+        name=asset.name,
+        iou=overlap(asset.volume.distances < 0, inside),
+        chamfer=match.chamfer if match else None,
+        chamfer_floor=_floor(surface.points, count, area, threads),
+        mean_distance=match.mean_distance if match else None,
+        normal_consistency=match.normal_consistency if match else None,
+        psnr=psnr,
+        distance_error=float(np.abs(near - asset.near.distances).mean()),
+        surface_points=count,
+        volume_points=len(asset.volume.points),
+        resolution=resolution,
+        area=area,
+        cells=item.octree.num_cells[-1],
+    )
+
+
+def _matched(
+    item: ItemField, decoded: ColouredMesh, asset: Asset, count: int, seed: int, threads: int | None
+) -> tuple[SurfaceMatch | None, float]:
+    """Both surfaces compared by `count` points of each, and the area of the decoded one."""
+    if not len(decoded.mesh.triangles):
+        return None, 0.0
+    vertices = item.placement.to_model(decoded.mesh.vertices)
+    found, normals = sample_triangles(vertices, decoded.mesh.triangles, count, np.random.default_rng(seed))
+    surface = asset.surface
+    match = match_surfaces(surface.points[:count], found, surface.normals[:count], normals, threads=threads)
+    return match, triangle_area(vertices, decoded.mesh.triangles)
+
+
+def _floor(points: np.ndarray, count: int, area: float, threads: int | None) -> float:
+    if len(points) < 2:
+        return sampling_floor(area, count, count)
+    return match_surfaces(points[:count], points[count : 2 * count], threads=threads).chamfer

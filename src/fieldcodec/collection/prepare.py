@@ -1,0 +1,93 @@
+"""Objects of a collection from files: several at a time, and at once where they were prepared before."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset_cache import AssetCache, default_folder
+from fieldcodec.collection.ground_truth import asset_of_mesh
+from fieldcodec.collection.inputs import find_inputs, is_volume
+from fieldcodec.collection.level_set_asset import asset_of_level_set, read_level_set
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.errors import FieldcodecError, InputError, MissingPackageError
+from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
+from fieldcodec.io.mesh.appearance import read_coloured_mesh
+from fieldcodec.io.mesh.read import read_mesh
+from fieldcodec.io.reading import reading
+
+STAGE = "samples of the objects"
+_MOST_THREADS = 8  # each needs some hundred megabytes
+
+
+def prepare(
+    paths: Sequence[str | os.PathLike[str]],
+    settings: CollectionSettings,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    keep: bool = True,
+    on_event: OnEvent = ignore_event,
+) -> list[Asset]:
+    """The objects of mesh and level set files, in the order given.
+
+    Args:
+        paths: files, folders and patterns; see `find_inputs`.
+        cache: the folder that assets are kept in; the platform's own for such things where None.
+        keep: False looks into no cache and writes none.
+        on_event: called with a `FitEvent` after each object.
+
+    Raises:
+        InputError: files are missing or cannot be read; the message tells of all of them.
+        MissingPackageError: trimesh is not installed.
+    """
+    inputs = find_inputs(paths)
+    store = AssetCache(default_folder() if cache is None else Path(cache)) if keep else None
+    on_event(FitEvent(STAGE, 0, len(inputs)))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS, len(inputs))) as pool:
+        jobs = [pool.submit(_asset, name, path, settings, store) for name, path in inputs.items()]
+        try:
+            for done, _ in enumerate(as_completed(jobs), 1):
+                on_event(FitEvent(STAGE, done, len(inputs)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return _results(jobs)
+
+
+def _results(jobs: list[Future[Asset]]) -> list[Asset]:
+    """What the jobs gave; their errors as one, for people who want to mend all files at once."""
+    errors = [error for job in jobs if (error := job.exception()) is not None]
+    for error in errors:
+        if len(errors) == 1 or isinstance(error, MissingPackageError) or not isinstance(error, FieldcodecError):
+            raise error
+    if errors:
+        raise InputError("\n".join(map(str, errors)))
+    return [job.result() for job in jobs]
+
+
+def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> Asset:
+    with reading(str(path)):
+        key = cache.key(path, settings) if cache else ""
+        kept = cache.load(key, path, name) if cache else None
+        if kept is not None:
+            return kept
+        try:
+            asset, digests = _made(name, path, settings)
+        except InputError as error:
+            raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
+        if cache:
+            cache.store(key, asset, digests)
+    return asset
+
+
+def _made(name: str, path: Path, settings: CollectionSettings) -> tuple[Asset, dict[str, str]]:
+    """The asset of a file, and the hashes of the further files that it was made from."""
+    size = path.stat().st_size
+    if is_volume(path):
+        return asset_of_level_set(read_level_set(path), name, settings, source_bytes=size), {}
+    if settings.colour == "none":
+        return asset_of_mesh(read_mesh(path), name, settings, source_bytes=size), {}
+    coloured = read_coloured_mesh(path)
+    size += coloured.companions.num_bytes()
+    asset = asset_of_mesh(coloured.mesh, name, settings, appearance=coloured.appearance, source_bytes=size)
+    return asset, coloured.companions.digests()

@@ -1,0 +1,322 @@
+"""Fits the shared networks and the latents of a collection (refine: training with teacher forcing)."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fieldcodec.coding.threads import map_threads
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.batches import Batch, BatchOptions, make_batch
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.fit.muon import Muon
+from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
+from fieldcodec.nets.balanced_steps import balanced_steps
+from fieldcodec.nets.frozen_recursive import latent_step_for, round_latents, rounded, steps_for
+from fieldcodec.nets.recursive import RecursiveField, new_latents
+
+_BETAS = (0.9, 0.99)
+_REPORT_EVERY = 5
+_SMOOTHING = 0.98
+_PROBED_OBJECTS, _PROBED_POINTS = 8, 2048
+_LOGIT_SCALE = 2e-3  # an error of one in a logit counts like one of this in a distance
+_COLOUR_SCALE = 0.02
+
+
+@final
+@dataclass(frozen=True)
+class Losses:
+    """Parts of the loss of a step, before they are weighted."""
+
+    occupancy: float  # cross entropy of a child, in nats
+    distance: float  # mean absolute error, in units of the cube [-1, 1]^3
+    colour: float  # mean Euclidean error, of 0 .. 1 a channel
+
+
+@final
+class CollectionTraining:
+    """Networks and latents, and all that is needed to go on training them.
+
+    `state()` and `load()` make a training that was stopped go on as if it had not been: with a number of steps in
+    `settings` every later number is the same on the same machine.
+    """
+
+    def __init__(
+        self,
+        assets: Sequence[Asset],
+        settings: CollectionSettings,
+        *,
+        network: RecursiveField | None = None,
+        latent_step: int | None = None,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """
+        Args:
+            network: networks that are not to be changed: only latents are fitted. None means new ones, fitted too.
+            latent_step: what latents are to be multiples of from the start; None means one that suits them at the end.
+            threads: that share the objects of a step on a CPU; None means one per processor. Changes no result.
+        """
+        self.assets, self.settings = list(assets), settings
+        self.device, self._threads = torch.device(device), threads
+        self._fits_networks = network is None
+        has_colours = settings.colour == "auto" and all(asset.has_colours for asset in assets)
+        spec = settings.spec("rgb" if has_colours else "none") if network is None else network.spec
+        self.network = (RecursiveField(spec, settings.seed) if network is None else network).to(self.device)
+        self.network.requires_grad_(self._fits_networks)
+        latents = new_latents(len(assets), spec.latent, settings.seed).to(self.device)
+        self.latents = torch.nn.Parameter(latents)
+        self.trees = [asset.octree(spec.lods) for asset in self.assets]
+        self._options = BatchOptions(
+            settings.points_per_object, colours=spec.colour == "rgb", level_dropout=settings.level_dropout
+        )
+        self._optimisers = _optimisers(self.network if self._fits_networks else None, self.latents, settings)
+        self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self._optimisers]
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "mixed")
+        self._rng = np.random.default_rng(settings.seed)
+        self._queue: list[int] = []
+        self._weight_steps: list[Tensor] | None = None
+        self._latent_step = latent_step or 0
+        self.step, self.seconds, self.smooth = 0, 0.0, math.nan
+
+    def run(self, on_event: OnEvent = ignore_event) -> Iterator[Losses]:
+        """Trains to the end of the schedule, a step at each turn, so that a caller can look, save or stop."""
+        with _matmul_precision(self.device), _one_thread(self.device):
+            while self.progress < 1:
+                start = time.monotonic()
+                losses = self._make_step()
+                self.seconds += time.monotonic() - start
+                self.step += 1
+                total = self._total(losses)
+                self.smooth = total if math.isnan(self.smooth) else _SMOOTHING * self.smooth + (1 - _SMOOTHING) * total
+                if self.step % _REPORT_EVERY == 0 or self.progress >= 1:
+                    on_event(FitEvent("training", round(1000 * min(self.progress, 1)), 1000, self.smooth))
+                yield losses
+
+    @property
+    def progress(self) -> float:
+        """Of the schedule, 0 to 1."""
+        if self.settings.steps:
+            return self.step / self.settings.steps
+        return self.seconds / (60 * self.settings.minutes) if self.settings.minutes else 1.0
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether weights and latents are rounded as they will be stored."""
+        return self.progress >= 1 - self.settings.settle
+
+    @property
+    def weight_steps(self) -> list[Tensor]:
+        """What weights are multiples of in a file: chosen when settling begins."""
+        return steps_for(self.network, self.settings.weight_bits) if self._weight_steps is None else self._weight_steps
+
+    @property
+    def latent_step(self) -> int:
+        """What latents are multiples of in a file, see `nets.frozen_recursive`."""
+        return self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load` needs: tensors, numbers and lists of them, for torch.save."""
+        return {
+            "settings": self.settings.to_json(),
+            "names": [asset.name for asset in self.assets],
+            "network": self.network.state_dict(),
+            "latents": self.latents.detach(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
+            "scaler": self._scaler.state_dict(),
+            "random": self._rng.bit_generator.state,
+            "queue": list(self._queue),
+            "weight_steps": self._weight_steps,
+            "latent_step": self._latent_step,
+            "progress": [self.step, self.seconds, self.smooth],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes on where `state()` was taken, of a training of the same settings and objects."""
+        self.network.load_state_dict(state["network"])
+        with torch.no_grad():
+            self.latents.copy_(state["latents"])
+        for optimiser, saved in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self._scaler.load_state_dict(state["scaler"])
+        self._rng.bit_generator.state = state["random"]
+        self._queue = list(state["queue"])
+        self._weight_steps, self._latent_step = state["weight_steps"], state["latent_step"]
+        self.step, self.seconds, self.smooth = state["progress"]
+
+    def _make_step(self) -> Losses:
+        chosen = self._choose()
+        trees = [self.trees[number].cut(self._levels()) for number in chosen]
+        seeds = self._rng.integers(0, 1 << 62, len(chosen))
+        self._set_rates()
+        if self.is_settling:
+            self._settle()
+        # on a CPU each object is a piece of work of its own, on a GPU they share every product
+        parts = [[place] for place in range(len(chosen))] if self.device.type == "cpu" else [list(range(len(chosen)))]
+
+        def work(part: list[int]) -> tuple[list[Tensor | None], Tensor]:
+            rng = np.random.default_rng(seeds[part])
+            assets, some = [self.assets[chosen[place]] for place in part], [trees[place] for place in part]
+            batch = make_batch(assets, some, self._options, rng, self.device)
+            return self._gradients([chosen[place] for place in part], batch, len(part) / len(chosen))
+
+        with rounded(self.network, self._weight_steps) if self._weight_steps else nullcontext():
+            results = map_threads(work, parts, self._threads)
+        self._apply([gradients for gradients, _ in results])
+        return Losses(*torch.stack([losses for _, losses in results]).sum(dim=0).tolist())
+
+    def _settle(self) -> None:
+        """Chooses what weights and latents are multiples of from now on, once."""
+        if self._fits_networks and self._weight_steps is None:
+            outputs = partial(self._outputs, *self._probes())
+            self._weight_steps = balanced_steps(self.network, self.settings.weight_bits, outputs)
+        self._latent_step = self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
+
+    def _probes(self) -> tuple[list[int], Batch]:
+        """Some objects, and samples of them by which the harm of rounding is judged."""
+        rng = np.random.default_rng(self.settings.seed)
+        numbers = rng.permutation(len(self.assets))[:_PROBED_OBJECTS].tolist()
+        assets, trees = [self.assets[number] for number in numbers], [self.trees[number] for number in numbers]
+        options = replace(self._options, points=_PROBED_POINTS, occupancy=_PROBED_POINTS, level_dropout=0.0)
+        return numbers, make_batch(assets, trees, options, rng, self.device)
+
+    def _outputs(self, numbers: list[int], batch: Batch) -> Tensor:
+        """What the network says of the probes, all in the scale of distances."""
+        network = self.network
+        unfolded = network(self.latents[numbers], batch.kept, batch.asked)
+        said = [network.distance(network.fused(unfolded.latents, batch.stencil))]
+        said += [_LOGIT_SCALE * (logits[:, 1] - logits[:, 0]) for logits in unfolded.occupancy]
+        if batch.colour_stencil is not None:
+            said.append(_COLOUR_SCALE * network.colour(network.fused(unfolded.latents, batch.colour_stencil)).flatten())
+        return torch.cat(said)
+
+    def _gradients(self, numbers: list[int], batch: Batch, share: float) -> tuple[list[Tensor | None], Tensor]:
+        """Of everything that is fitted, and the parts of the loss [3], in the share of these objects in the step."""
+        latents = self.latents[numbers]
+        if self._latent_step:
+            latents = round_latents(latents, self._latent_step)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.settings.precision == "mixed"):
+            losses = losses_of(self.network, latents, batch)
+        total = (losses * losses.new_tensor(self._weights)).sum() * share
+        gradients = torch.autograd.grad(self._scaler.scale(total), self._fitted, allow_unused=True)
+        return list(gradients), losses.detach().float().cpu() * share
+
+    def _apply(self, gradients: list[list[Tensor | None]]) -> None:
+        for parameter, parts in zip(self._fitted, zip(*gradients, strict=True), strict=True):
+            some = [part for part in parts if part is not None]
+            parameter.grad = torch.stack(some).sum(dim=0) if some else None
+        for optimiser in self._optimisers:
+            self._scaler.unscale_(optimiser)
+        if self.settings.clip and self._fits_networks:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        for optimiser in self._optimisers:
+            self._scaler.step(optimiser)
+        self._scaler.update()
+
+    @property
+    def _fitted(self) -> list[Tensor]:
+        return [*(self.network.parameters() if self._fits_networks else []), self.latents]
+
+    @property
+    def _weights(self) -> tuple[float, float, float]:
+        settings = self.settings
+        return settings.occupancy_weight, settings.geometry_weight, settings.colour_weight
+
+    def _total(self, losses: Losses) -> float:
+        parts = losses.occupancy, losses.distance, losses.colour
+        return sum(weight * part for weight, part in zip(self._weights, parts, strict=True))
+
+    def _choose(self) -> list[int]:
+        """The objects of a step: all take their turns, in random order."""
+        wanted = min(self.settings.objects_per_step, len(self.assets))
+        while len(self._queue) < wanted:
+            self._queue += self._rng.permutation(len(self.assets)).tolist()
+        chosen, self._queue = self._queue[:wanted], self._queue[wanted:]
+        return chosen
+
+    def _levels(self) -> int:
+        """Levels that are trained: all, or one more after every equal part of the first half of the schedule."""
+        lods = self.network.spec.lods
+        if self.settings.unfolding == "teacher":
+            return lods
+        first = min(2, lods)
+        return min(lods, first + int(2 * self.progress * (lods - first + 1)))
+
+    def _set_rates(self) -> None:
+        progress, warm_up = min(self.progress, 1.0), self.settings.warm_up
+        factor = min(1.0, (progress + 1e-3) / warm_up) if warm_up else 1.0
+        if self.settings.schedule == "cosine":
+            factor *= 0.5 * (1 + math.cos(math.pi * progress))
+        for optimiser, rates in zip(self._optimisers, self._rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+
+def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
+    """Occupancy, distance and colour losses of a batch [3] (refine, losses); colour is 0 where there are none.
+
+    The cross entropy is a plain mean over all children of all levels, of which some stand for all of a level.
+    """
+    unfolded = network(latents, batch.kept, batch.asked)
+    everything = sum(batch.children)
+    occupancy = torch.stack(
+        [
+            F.cross_entropy(logits.float(), truth) * (children / everything)
+            for logits, truth, children in zip(unfolded.occupancy, batch.occupied, batch.children, strict=True)
+        ]
+    ).sum()
+    predicted = network.distance(network.fused(unfolded.latents, batch.stencil))
+    distance = (predicted.float() - batch.distances).abs().mean()
+    colour = distance.new_zeros(())
+    if batch.colour_stencil is not None and batch.colours is not None:
+        fused = network.fused(unfolded.latents, batch.colour_stencil)
+        seen = fused.detach().abs().sum(dim=1) != 0
+        error = torch.linalg.vector_norm(network.colour(fused).float() - batch.colours, dim=1)
+        colour = (error * seen).sum() / seen.sum().clamp_min(1)
+    return torch.stack([occupancy, distance, colour])
+
+
+def _optimisers(
+    network: RecursiveField | None, latents: Tensor, settings: CollectionSettings
+) -> list[torch.optim.Optimizer]:
+    parameters = list(network.parameters()) if network is not None else []
+    groups = [{"params": parameters, "lr": settings.learning_rate}] if parameters else []
+    if settings.optimiser == "adamw":
+        groups.append({"params": [latents], "lr": settings.latent_rate})
+        return [torch.optim.AdamW(groups, betas=_BETAS, weight_decay=settings.weight_decay)]
+    found: list[torch.optim.Optimizer] = []
+    if settings.optimiser == "muon" and parameters:
+        found.append(Muon([each for each in parameters if each.dim() > 1], settings.matrix_rate))
+        groups[0]["params"] = [each for each in parameters if each.dim() == 1]
+    groups.append({"params": [latents], "lr": settings.latent_rate})
+    return [*found, torch.optim.Adam(groups, betas=_BETAS)]
+
+
+@contextmanager
+def _matmul_precision(device: torch.device) -> Iterator[None]:
+    """On a GPU products of float32 matrices may be computed with fewer bits (TF32)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU the threads work on different objects, not on the same product, which is too small to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if device.type == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
