@@ -11,6 +11,7 @@ its CD is no larger than ours (14 bits where it always is). Rows `fusion-...` an
 import argparse
 import datetime
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from fieldcodec.collection.inputs import find_inputs
 from fieldcodec.collection.measure import ItemQuality, measure_item
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.io.mesh.appearance import read_coloured_mesh
 from fieldcodec.io.mesh.read import Mesh, read_mesh
 from fieldcodec.metrics.shapes import match_surfaces, sample_triangles
 
@@ -122,7 +124,15 @@ def levels_of_detail(collection: CompressedCollection, assets: Sequence[Asset]) 
     return found
 
 
-def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
+def source_bytes(paths: Sequence[Path]) -> int:
+    """Of the meshes and all that belongs to them; textures of several meshes count once."""
+    files = set(paths)
+    for path in paths:
+        files.update(read_coloured_mesh(path).companions.found.values())
+    return sum(path.stat().st_size for path in files)
+
+
+def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -> dict[str, Any]:
     """One row."""
     inputs = find_inputs([data / row.folder])
     paths = [path for stem, path in inputs.items() if not row.names or stem in row.names]
@@ -130,7 +140,7 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
     assets = prepare(paths, row.settings)
     prepared = time.perf_counter() - start
     start = time.perf_counter()
-    made = encode_collection(assets, row.settings, device=device)
+    made = encode_collection(assets, row.settings, device=device, threads=threads)
     seconds = time.perf_counter() - start
     with TemporaryDirectory() as folder:
         path = Path(folder) / "things.fcodec"
@@ -156,7 +166,8 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
         "folder": row.folder,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "machine": machine(device),
+        "machine": machine(device) | {"threads": threads or os.cpu_count()},
+        "load": os.getloadavg()[0],
         "settings": row.settings.to_json(),
         "spec": spec.to_json(),
         "parameters": spec.num_parameters,
@@ -165,6 +176,7 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
         "seconds_to_prepare": prepared,
         "seconds_to_encode": seconds,
         "bytes": size,
+        "source_bytes": source_bytes(paths),
         "bytes_as_floats": 4 * (spec.num_parameters + len(assets) * spec.latent),
         "mean": means(qualities),
         **others,
@@ -187,6 +199,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="names of rows, with commas between")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="that train on a CPU; one per processor where not given")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -194,7 +207,7 @@ def main() -> int:
         row = ROWS[name]
         if options.minutes is not None and not row.settings.steps:
             row = replace(row, settings=replace(row.settings, minutes=options.minutes))
-        result = measure(name, row, options.data, options.device)
+        result = measure(name, row, options.data, options.device, options.threads)
         suffix = "" if options.device == "cpu" else f"-{options.device}"
         (options.output / f"{name}{suffix}.json").write_text(to_json_text(result) + "\n", encoding="utf-8")
         shown = {key: None if value is None else round(value, 4) for key, value in result["mean"].items()}
