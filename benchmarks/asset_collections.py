@@ -5,7 +5,7 @@
 Every row prepares its objects, trains, writes the file, opens it and compares each object of it with its mesh: gIoU, CD
 beside what two samples of the true surface have (the floor), normal consistency, 3D PSNR of colours. Beside it: the
 bytes of the meshes, of the same networks as 32-bit floats, and of Draco's file of each mesh at the fewest bits where
-its CD is no larger than ours (14 bits where it always is). Rows `fusion-...` answer what fusion and depth give.
+its CD is no larger than ours (14 bits where it always is). Rows `study-...` say what each choice gives or costs.
 """
 
 import argparse
@@ -49,13 +49,32 @@ class Row:
     folder: str
     names: tuple[str, ...] = ()  # all where none
     settings: CollectionSettings = field(default_factory=CollectionSettings)
+    study: str = ""  # what is other than in the first of the studies
     draco: bool = True
 
 
 _BASE = CollectionSettings(minutes=15)
 _LARGER = replace(_BASE, lods=6, latent=64, base_width=512, width=128)
 _FLOAT = {"weight_bits": 12, "latent_bits": 12, "settle": 0.0}  # as good as 32-bit floats
-_FUSION = replace(_BASE, steps=600, minutes=0.0)
+_STUDY = replace(_BASE, steps=600, minutes=0.0)
+_STUDIES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    **{f"{fusion}, LoD {lods}": {"fusion": fusion, "lods": lods} for fusion in ("cat", "sum") for lods in (3, 4, 5, 6)},
+    "w_g 10": {"geometry_weight": 10.0},
+    "w_g 1": {"geometry_weight": 1.0},
+    "Adam, w_g 10": {"optimiser": "adam", "geometry_weight": 10.0},
+    "AdamW at the source's rates, w_g 10": {
+        "optimiser": "adamw", "schedule": "constant", "geometry_weight": 10.0, "learning_rate": 2e-5,
+        "latent_rate": 1e-4, "warm_up": 0.0, "weight_decay": 0.01, "clip": 0.0,
+    },
+    "coarse to fine": {"unfolding": "coarse-to-fine"},
+    "all levels always": {"level_dropout": 0.0},
+    "unrounded": _FLOAT,
+    "8 bits": {"weight_bits": 8},
+    "5 bits": {"weight_bits": 5},
+    "D 64": {"latent": 64},
+    "H 128": {"base_width": 128},
+}  # fmt: skip
 ROWS = {
     "solid": Row("collection_everyday", SOLID, _BASE),
     "solid-unrounded": Row("collection_everyday", SOLID, replace(_BASE, **_FLOAT), draco=False),
@@ -66,11 +85,8 @@ ROWS = {
     "thingi10k-larger": Row("collection_thingi10k", (), _LARGER),
     "thingi10k-paper-size": Row("collection_thingi10k", (), replace(_LARGER, base_width=1024, width=256)),
     **{
-        f"fusion-{fusion}-{lods}": Row(
-            "collection_everyday", SOLID, replace(_FUSION, fusion=fusion, lods=lods), draco=False
-        )
-        for fusion in ("cat", "sum")
-        for lods in (3, 4, 5, 6)
+        f"study-{number:02d}": Row("collection_everyday", SOLID, replace(_STUDY, **changed), name, draco=False)
+        for number, (name, changed) in enumerate(_STUDIES.items())
     },
 }
 
@@ -163,6 +179,7 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
                 item["draco"] = draco(read_mesh(path), asset, quality.chamfer)
     return {
         "name": name,
+        "study": row.study,
         "folder": row.folder,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),

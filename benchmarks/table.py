@@ -6,6 +6,7 @@ python benchmarks/table.py --check    ends with 1 where they are out of date
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CURVES_BEGIN, CURVES_END = "<!-- curves:begin -->", "<!-- curves:end -->"
 SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
+COLLECTIONS = RESULTS / "collections"
+COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
+COLLECTIONS_ORDER = ("solid", "solid-unrounded", "everyday", "varied", "thingi10k", "kitchen")
 CURVES_ORDER = ("smoke", "cloud", "cloud-v224", "iguana", "heptane", "bonsai", "sphere", "bunny-256", "bunny")
 ORDER = (
     "smoke", "sphere", "cloud", "iguana", "bunny", "bunny-0.072", "bunny-0.072-mesh", "dragon-980", "armadillo-1519",
@@ -140,6 +144,72 @@ def sequences(folder: Path = SEQUENCES) -> str:
     return "\n".join([*tables, "", "\n".join(machines(results))])
 
 
+def collections(folder: Path = COLLECTIONS) -> str:
+    """The tables of collections: one of whole files, one of single choices, one of objects."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    if not results:
+        return "No collections are recorded yet; `python benchmarks/asset_collections.py` makes them."
+    place = {name: number for number, name in enumerate(COLLECTIONS_ORDER)}
+    results.sort(key=lambda result: (place.get(result["name"], len(place)), result["name"]))
+    studies = [result for result in results if result["study"]]
+    files = [result for result in results if result not in studies]
+    heads = (
+        ["collection", "objects", "meshes", "Draco at equal CD", "networks as fp32", "`.fcodec`", "an object",
+         "gIoU mean / median", "CD / floor", "NC", "3D PSNR", "training"],
+        ["what is other", "parameters", "bytes", "gIoU", "CD / floor", "NC", "seconds for a million distances", "steps",
+         "training"],
+        ["collection", "object", "gIoU", "CD / floor", "NC", "3D PSNR", "mesh", "Draco at equal CD (bits)"],
+    )  # fmt: skip
+    parts = [
+        _markdown(heads[0], [_collection(result) for result in files]),
+        "What choices give, 8 solid objects, the same number of steps:",
+        _markdown(heads[1], [_study(result) for result in studies]),
+        "Every object:",
+        _markdown(heads[2], [row for result in files if result["name"] in place for row in _objects(result)]),
+    ]
+    return "\n\n".join([*parts, "\n".join(machines(results))])
+
+
+def _collection(result: Result) -> list[str]:
+    drawn = [item["draco"]["bytes"] for item in result["items"] if "draco" in item]
+    overlaps = sorted(item["iou"] for item in result["items"] if item["iou"] is not None)
+    return [
+        result["name"], str(result["objects"]), size(result["source_bytes"]),
+        size(sum(drawn)) if drawn else "-", size(result["bytes_as_floats"]), f"**{size(result['bytes'])}**",
+        size(result["bytes"] / result["objects"]),
+        f"{result['mean']['iou']:.2f} / {statistics.median(overlaps):.2f}", *_surface(result["mean"]),
+        f"{result['steps']:,} steps, {result['seconds_to_encode'] / 60:.0f} min",
+    ]  # fmt: skip
+
+
+def _study(result: Result) -> list[str]:
+    means = result["mean"]
+    return [
+        result["study"], f"{result['parameters']:,}", size(result["bytes"]), f"{means['iou']:.2f}",
+        *_surface(means)[:2], f"{result['seconds_per_million_distances']:.1f}", f"{result['steps']:,}",
+        f"{result['seconds_to_encode']:.0f} s",
+    ]  # fmt: skip
+
+
+def _objects(result: Result) -> list[list[str]]:
+    rows = []
+    for item in result["items"]:
+        drawn = item.get("draco")
+        rows.append([
+            result["name"], item["name"], "-" if item["iou"] is None else f"{item['iou']:.2f}", *_surface(item),
+            size(item["source_bytes"]), f"{size(drawn['bytes'])} ({drawn['bits']})" if drawn else "-",
+        ])  # fmt: skip
+    return rows
+
+
+def _surface(item: dict[str, Any]) -> tuple[str, str, str]:
+    """CD beside its floor, normal consistency, PSNR."""
+    if item["chamfer"] is None:
+        return "-", "-", "-"
+    psnr = "-" if item["psnr"] is None else f"{item['psnr']:.1f}"
+    return f"{item['chamfer']:.4f} / {item['chamfer_floor']:.4f}", f"{item['normal_consistency']:.3f}", psnr
+
+
 def _mean(grid: dict[str, Any], key: str) -> str:
     return "-" if not grid.get(key) else f"{grid[key]['mean']:.4g}"
 
@@ -245,6 +315,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     page = ROOT / "docs" / "results.md"
     found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
+    found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
     return found
 
 

@@ -79,7 +79,7 @@ def test_stencils_are_the_eight_nearest_centres(lods: int) -> None:
                 continue  # on the border between two, either will do
             assert np.allclose(places[point, level - 1], position[point] - low, atol=1e-3)
             for corner in range(8):
-                cell = low + [corner >> 2, corner >> 1 & 1, corner & 1]
+                cell = low + np.array([corner >> 2, corner >> 1 & 1, corner & 1])
                 assert rows[point, level - 1, corner] == at.get((*cell.tolist(), int(roots[point])), -1)
 
 
