@@ -170,7 +170,7 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         }
     spec = made.spec
     items = [
-        quality.to_json() | {"source_bytes": asset.source_bytes}
+        quality.to_json() | {"source_bytes": asset.source_bytes, "thickness": thickness(asset, quality.area)}
         for quality, asset in zip(qualities, assets, strict=True)
     ]
     if row.draco:
@@ -199,6 +199,12 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         **others,
         "items": items,
     }
+
+
+def thickness(asset: Asset, area: float) -> float:
+    """Twice the volume over the area: of a plate what is between its sides, in units of the cube."""
+    low, high = asset.volume.points.min(axis=0), asset.volume.points.max(axis=0)
+    return 2 * float((asset.volume.distances < 0).mean() * np.prod(high - low)) / max(area, 1e-9)
 
 
 def means(qualities: Sequence[ItemQuality]) -> dict[str, float | None]:

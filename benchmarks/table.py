@@ -155,7 +155,7 @@ def collections(folder: Path = COLLECTIONS) -> str:
     files = [result for result in results if result not in studies]
     heads = (
         ["collection", "objects", "meshes", "Draco at equal CD", "networks as fp32", "`.fcodec`", "an object",
-         "gIoU mean / median", "CD / floor", "NC", "3D PSNR", "training"],
+         "gIoU", "gIoU of solid / thin objects", "CD / floor", "NC", "3D PSNR", "training"],
         ["what is other", "parameters", "bytes", "gIoU", "CD / floor", "NC", "seconds for a million distances", "steps",
          "training"],
         ["collection", "object", "gIoU", "CD / floor", "NC", "3D PSNR", "mesh", "Draco at equal CD (bits)"],
@@ -172,14 +172,22 @@ def collections(folder: Path = COLLECTIONS) -> str:
 
 def _collection(result: Result) -> list[str]:
     drawn = [item["draco"]["bytes"] for item in result["items"] if "draco" in item]
-    overlaps = sorted(item["iou"] for item in result["items"] if item["iou"] is not None)
+    thin_is = 2 * 2 / 2 ** result["spec"]["lods"]  # thinner than two of the finest cells
+    thin, solid = [], []
+    for item in result["items"]:
+        if item["iou"] is not None:
+            (thin if item["thickness"] < thin_is else solid).append(item["iou"])
     return [
         result["name"], str(result["objects"]), size(result["source_bytes"]),
         size(sum(drawn)) if drawn else "-", size(result["bytes_as_floats"]), f"**{size(result['bytes'])}**",
         size(result["bytes"] / result["objects"]),
-        f"{result['mean']['iou']:.2f} / {statistics.median(overlaps):.2f}", *_surface(result["mean"]),
+        f"{result['mean']['iou']:.2f}", f"{_average(solid)} / {_average(thin)}", *_surface(result["mean"]),
         f"{result['steps']:,} steps, {result['seconds_to_encode'] / 60:.0f} min",
     ]  # fmt: skip
+
+
+def _average(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ({len(values)})" if values else "-"
 
 
 def _study(result: Result) -> list[str]:
