@@ -17,7 +17,15 @@ from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.nets.recursive import RecursiveField
 
 SETTINGS = CollectionSettings(
-    lods=3, latent=8, base_width=32, width=16, steps=40, objects_per_step=2, points_per_object=256, settle=0.25
+    lods=3,
+    latent=8,
+    base_width=32,
+    width=16,
+    steps=40,
+    objects_per_step=2,
+    points_per_object=256,
+    settle=0.25,
+    matrix_rate=0.01,
 )
 
 
@@ -161,3 +169,25 @@ def test_from_assets_to_a_file_and_more_objects() -> None:
 def test_nothing_to_train_is_told() -> None:
     with pytest.raises(UsageError, match="an object at least"):
         encode_collection([], SETTINGS)
+
+
+def test_mixed_precision_learns_too() -> None:
+    training = CollectionTraining(BALLS, replace(SETTINGS, precision="mixed"))
+    losses = list(training.run())
+    assert np.mean([each.distance for each in losses[-5:]]) < np.mean([each.distance for each in losses[:3]])
+    assert all(torch.isfinite(each).all() for each in _everything(training))
+
+
+@pytest.mark.needs_gpu
+@pytest.mark.parametrize("precision", ["single", "mixed"])
+def test_training_on_a_gpu(precision: str) -> None:
+    coloured = [_ball("a", 0.5, colours=True), _ball("b", 0.6, colours=True)]
+    settings = replace(SETTINGS, steps=160, points_per_object=512, precision=precision)  # type: ignore[arg-type]
+    collection = encode_collection(coloured, settings, device="cuda")
+    trees = [asset.octree(settings.lods) for asset in coloured]
+    for device in ("cpu", "cuda"):  # the same trees on both
+        found = [collection.unfold(name, device).octree for name in collection.names]
+        for tree, true in zip(found, trees, strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(tree.child_masks, true.child_masks, strict=True))
+    surface = coloured[0].surface.points[:200]
+    assert np.abs(collection["a"].distance(surface, space="model")).mean() < 0.06
