@@ -23,7 +23,7 @@ from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import FieldcodecError
 from fieldcodec.io.mesh.companions import Companions
 
-_VERSION = 2  # of the samples: raised when the same file and settings give others than before
+_VERSION = 3  # of the samples: raised when the same file and settings give others than before
 _MOST_BYTES = 8 << 30  # of the folder; beyond, what was not used for longest goes
 _SETTINGS = ("lods", "surface_points", "seed", "colour")
 _SUFFIX = ".asset.npz"

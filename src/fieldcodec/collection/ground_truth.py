@@ -2,9 +2,9 @@
 
     mesh -> normalised into the cube [-1, 1]^3 -> surface samples -> near and volume samples -> signed distances
 
-As ReFiNe's generator does it: the mean of the vertices goes to the origin, the largest
-absolute coordinate becomes 0.9; each point of the surface gives a coarse and a fine sample of the distance. The sign
-is that of `fieldcodec.io.mesh.inside`, which other than the source's keeps closed cavities outside.
+As ReFiNe's generator does it: the mean of the vertices goes to the origin, the largest absolute coordinate becomes
+0.9; each point of the surface gives a coarse and a fine sample of the distance. Other than there, closed cavities are
+outside (`fieldcodec.io.mesh.inside`), and what parts of a mesh hide in others is no surface (`io.mesh.visible`).
 """
 
 import math
@@ -16,10 +16,9 @@ from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import InputError
 from fieldcodec.grid.octree import cell_edge, morton
 from fieldcodec.io.mesh.appearance import Appearance
-from fieldcodec.io.mesh.inside import InsideTest
 from fieldcodec.io.mesh.read import Mesh
-from fieldcodec.io.mesh.sample import SurfacePoints, surface_points
-from fieldcodec.io.mesh.tree import TriangleTree
+from fieldcodec.io.mesh.sample import SurfacePoints
+from fieldcodec.io.mesh.visible import VisibleSurface
 
 EXTENT = 0.9  # the largest absolute coordinate of a normalised mesh
 VOLUME_POINTS = 131_072  # what NGLOD's metrics use
@@ -45,13 +44,13 @@ def asset_of_mesh(
         MissingPackageError: triangles are turned against their neighbours, and libigl is not installed.
     """
     placement = placement_of(mesh)
-    mesh = Mesh(placement.to_model(mesh.vertices), mesh.triangles)
+    surface = VisibleSurface(Mesh(placement.to_model(mesh.vertices), mesh.triangles))
     rng = np.random.default_rng(settings.seed)
-    drawn = surface_points(mesh, settings.surface_points, rng)
+    drawn = surface.points(settings.surface_points, rng)
     coarse = _around(drawn, cell_edge(settings.lods - 1), rng)
     fine = _around(drawn, cell_edge(settings.lods + 2), rng)
-    volume = _in_box(mesh, rng)
-    distances = _signed_distances(mesh, np.concatenate([coarse, fine, volume]))
+    volume = _in_box(surface.mesh, rng)
+    distances = _signed_distances(surface, np.concatenate([coarse, fine, volume]))
     num_near = len(coarse) + len(fine)
     colours = appearance.colours(drawn.rows, drawn.weights) if appearance else None
     return Asset(
@@ -89,14 +88,10 @@ def _in_box(mesh: Mesh, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _signed_distances(mesh: Mesh, points: np.ndarray) -> np.ndarray:
+def _signed_distances(surface: VisibleSurface, points: np.ndarray) -> np.ndarray:
     """[q, 3] float32 points of the cube -> [q] float32, negative inside."""
     cells = ((points.astype(np.float64) + 1) / cell_edge(_ORDER_LEVEL)).astype(np.int64)
     order = np.argsort(morton(cells))
-    ordered = points[order].astype(np.float64)
-    tree = TriangleTree(mesh.vertices, mesh.triangles)
-    distances, _ = tree.nearest(ordered)
-    inside = InsideTest(mesh, tree)(ordered, distances)
     result = np.empty(len(points), np.float32)
-    result[order] = np.where(inside, -distances, distances)
+    result[order] = surface.signed_distances(points[order].astype(np.float64))
     return result
