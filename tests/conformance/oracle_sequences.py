@@ -1,4 +1,4 @@
-"""Groups of two or three frames whose grids are predicted from the frame before: all that lattices can have."""
+"""Groups of frames whose grids are predicted from the frame before: all that lattices can have, and networks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from fieldcodec.fit.refinement import RefinementOptions
 from fieldcodec.grid.build import grid_of_dense
 from fieldcodec.grid.procedural import level_set_of_function
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
-from fieldcodec.volume import lattice_refinement, lattice_search, values_codec
+from fieldcodec.volume import lattice_refinement, lattice_search, network_encode, values_codec
 from fieldcodec.volume.lattice_choice import Candidate
 from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
 from fieldcodec.volume.quality import Quality
@@ -24,6 +24,11 @@ from fieldcodec.volume.sequence.group_encode import encode_frames
 
 _CANDIDATES = ("_SURFACE", "_OTHER", "_BOUNDED", "_PREDICTED_SURFACE", "_PREDICTED_OTHER")
 NUMBERS = (3, 4, 7)
+NETWORKS = fc.VolumeSettings(
+    method="network", tree="neural", epochs=40, level1_width=6, level0_width=8, value_width=8, fourier_size=6,
+    fourier_scale=2.0, batch_size=512, level1_depth=1, level0_depth=2, value_depth=2, target_rmse=0.0,
+    subdomain_size=64,
+)  # fmt: skip
 MOTION = Candidate(())
 _NUM_BYTES = LatticeFitter.num_bytes
 RESIDUAL = Candidate((), residual=True)
@@ -65,6 +70,24 @@ def fog(frame: int, kind: str = "float", *, as_half: bool = False) -> SparseGrid
     return replace(grid, save_as_half=as_half)
 
 
+@cache
+def drop(frame: int) -> SparseGrid:
+    """A small ball that goes on in a few leaves."""
+    middle = np.array([8.3 + 0.4 * frame, 7.9, 8.1])
+    return level_set_of_function(
+        "drop", lambda points: np.linalg.norm(points - middle, axis=1) - 2.5, np.full(3, 2), np.full(3, 14),
+        half_width=2.0,
+    )  # fmt: skip
+
+
+@cache
+def smoke(frame: int) -> SparseGrid:
+    """Values in a row of leaves, of two subdomains: the second, both, the first."""
+    x, y, z = np.meshgrid(np.arange((80, 32, 0)[frame], (104, 88, 24)[frame]), *[np.arange(8)] * 2, indexing="ij")
+    density = np.sin(x / 9 + y / 7 + 0.5 * frame) + 0.05 * z + 0.5
+    return grid_of_dense("smoke", density[..., None], density > 0, origin=(int(x[0, 0, 0]), 0, 0), value_type="float")
+
+
 @dataclass(frozen=True)
 class Case:
     """A grid of every frame, what is asked of it, and the one candidate that the search may choose.
@@ -85,14 +108,14 @@ class Case:
     def encoded(self) -> CompressedGroup:
         """All later frames are predicted."""
         with only(self.candidate):
-            return group([VolumeFile((self.make(frame),)) for frame in range(self.frames)], self.quality)
+            frames = [VolumeFile((self.make(frame),)) for frame in range(self.frames)]
+            return group(frames, fc.VolumeSettings(quality=self.quality))
 
 
-def group(frames: list[VolumeFile], quality: Quality) -> CompressedGroup:
+def group(frames: list[VolumeFile], settings: fc.VolumeSettings) -> CompressedGroup:
     numbers = NUMBERS[: len(frames)]
     labels = [str(number) for number in numbers]
-    volumes = encode_frames(frames, fc.VolumeSettings(quality=quality), labels=labels, device="cpu")
-    return CompressedGroup(numbers, tuple(volumes))
+    return CompressedGroup(numbers, tuple(encode_frames(frames, settings, labels=labels, device="cpu")))
 
 
 @contextmanager
@@ -124,8 +147,20 @@ def several() -> bytes:
     """A file of three frames with a level set, fog and vectors, encoded as any other."""
     frames = [VolumeFile((ball(frame), fog(frame), fog(frame, "vec3s"))) for frame in range(3)]
     with small_grids():
-        whole = group(frames, Quality(rmse="2%"))
+        whole = group(frames, fc.VolumeSettings(quality=Quality(rmse="2%")))
     return CompressedSequence.of_groups([whole]).to_bytes()
+
+
+@cache
+def networks() -> bytes:
+    """A file of three frames held by networks: smoke with classifiers, and a level set whose values guide its masks."""
+    guiding = replace(NETWORKS, tree="explicit", epochs=100)
+    with small_grids(), patch.object(network_encode, "_GAIN", 100.0):
+        clouds = group([VolumeFile((smoke(frame),)) for frame in range(3)], NETWORKS)
+        drops = group([VolumeFile((drop(frame),)) for frame in range(3)], guiding)
+    pairs = zip(clouds.volumes, drops.volumes, strict=True)
+    volumes = tuple(replace(cloud, grids=cloud.grids + other.grids) for cloud, other in pairs)
+    return CompressedSequence.of_groups([CompressedGroup(NUMBERS, volumes)]).to_bytes()
 
 
 def _levels(*levels: tuple[int, int, float], residual: bool = False, **other: Any) -> Candidate:

@@ -41,7 +41,7 @@ def _load(name: str) -> ModuleType:
 
 
 volumes, lattices, sequences = _load("oracle_volumes"), _load("oracle_lattices"), _load("oracle_sequences")
-SEQUENCE = "sequence"
+SEQUENCES = {"sequence": sequences.several, "sequence_networks": sequences.networks}
 COLLECTIONS = {
     "collection": TINY,
     "collection_sum": replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4),
@@ -68,8 +68,9 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     for name, case in lattices.CASES.items():
         if name in names:
             yield name, case.encoded()
-    if SEQUENCE in names:
-        yield SEQUENCE, sequences.several()
+    for name, encoded in SEQUENCES.items():
+        if name in names:
+            yield name, encoded()
     for name, spec in COLLECTIONS.items():
         if name in names:
             rng = np.random.default_rng(0)
@@ -117,11 +118,11 @@ def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
 def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
     if name in COLLECTIONS:
         return _expected_of_objects(data)
-    return _expected_of_frames(data) if name == SEQUENCE else _expected(decode_volume(data))
+    return _expected_of_frames(data) if name in SEQUENCES else _expected(decode_volume(data))
 
 
 def main() -> None:
-    known = [*lattices.CASES, SEQUENCE, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
+    known = [*lattices.CASES, *SEQUENCES, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):

@@ -20,7 +20,10 @@ from fieldcodec.volume.topology_codec import topology_hash
 
 FOLDER = Path(__file__).parent
 TOLERANCE = 1e-4  # of the value range
-SEQUENCE = "sequence"
+SEQUENCES = {  # name -> grids of every frame
+    "sequence": ["surface", "float", "vec3s"],
+    "sequence_networks": ["smoke", "drop"],
+}
 COLLECTIONS = ("collection", "collection_sum", "collection_radiance")
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
@@ -62,7 +65,7 @@ EXPECTED = {  # name -> how the values of each grid are stored
 
 
 def test_no_golden_file_is_missing_or_forgotten() -> None:
-    names = {*EXPECTED, SEQUENCE, *COLLECTIONS}
+    names = {*EXPECTED, *SEQUENCES, *COLLECTIONS}
     assert {path.stem for path in FOLDER.glob("*.fcodec")} == names
     assert {path.stem for path in FOLDER.glob("*.npz")} == names
 
@@ -77,15 +80,17 @@ def test_golden_file(name: str) -> None:
         _check_volume(compressed, {key: expected[key] for key in expected.files})
 
 
-def test_golden_sequence() -> None:
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_golden_sequence(name: str) -> None:
     """Frames in any order: each is predicted from the one before."""
-    opened = CompressedSequence.from_bytes((FOLDER / f"{SEQUENCE}.fcodec").read_bytes())
+    opened = CompressedSequence.from_bytes((FOLDER / f"{name}.fcodec").read_bytes())
     assert opened.frames == (3, 4, 7)
-    with np.load(FOLDER / f"{SEQUENCE}.npz") as expected:
+    with np.load(FOLDER / f"{name}.npz") as expected:
         for frame in (7, 3, 4):
             volume, start = opened.frame(frame), f"{frame}:"
-            assert [grid.name for grid in volume.grids] == ["surface", "float", "vec3s"]
-            assert ["motion" in str(grid.lattice) for grid in volume.grids] == [frame > 3] * 3
+            assert [grid.name for grid in volume.grids] == SEQUENCES[name]
+            predicted = ["motion" in str(grid.lattice) or "differences" in grid.meta for grid in volume.grids]
+            assert predicted == [frame > 3] * len(predicted)
             _check_volume(volume, {key[len(start) :]: expected[key] for key in expected.files if key.startswith(start)})
 
 

@@ -5,16 +5,34 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from fieldcodec.errors import UsageError
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+VARIABLE = "FIELDCODEC_THREADS"  # of the environment: threads of a process, so that several can share the processors
+
+
+def available_threads() -> int:
+    """How many threads this process may use at a time: what FIELDCODEC_THREADS says, or one per processor.
+
+    Raises:
+        UsageError: the variable is no whole number from 1.
+    """
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return os.cpu_count() or 1
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"{VARIABLE} is {text!r}; allowed are whole numbers from 1; unset it to use all processors")
+    return int(text)
+
 
 def map_threads(function: Callable[[_T], _R], jobs: Sequence[_T], threads: int | None) -> list[_R]:
-    """`function` of every job, in order; `threads` None means one per processor.
+    """`function` of every job, in order; `threads` None means as many as this process may use.
 
     The result does not depend on the number of threads: jobs share nothing that they write.
     """
-    wanted = (os.cpu_count() or 1) if threads is None else threads
+    wanted = available_threads() if threads is None else threads
     if min(wanted, len(jobs)) <= 1:
         return [function(job) for job in jobs]
     with ThreadPoolExecutor(min(wanted, len(jobs))) as pool:

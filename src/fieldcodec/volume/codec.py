@@ -1,5 +1,6 @@
 """The codec's front door: grids of a file -> compressed volume."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,9 @@ from fieldcodec.volume.settings import VolumeSettings
 
 Domains = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
+_HEAD = ("name", "value_type", "transform", "metadata", "save_as_half")
+_VALUES = ("background", "root_tile_values", "upper_tile_values", "lower_tile_values", "leaf_values")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -24,13 +28,25 @@ class Place:
 
     Attributes:
         before: the frame before, from which this one may be predicted; None where there is none.
+        source: what the frame before was compressed from; with it grids that did not change are not coded again.
         leads: other frames will be predicted from this one.
         domains: of grids by name and value type, smallest and largest active index [3] in all frames of the group.
     """
 
     before: CompressedVolume | None = None
+    source: VolumeFile | None = None
     leads: bool = False
     domains: Domains = field(default_factory=dict)
+
+    def unchanged(self, grid: SparseGrid | OpaqueGrid, taken: Sequence[CompressedGrid]) -> CompressedGrid | None:
+        """What the very same grid of the frame before was compressed to; None where there is none but `taken` ones."""
+        if self.before is None or self.source is None:
+            return None
+        for other, compressed in zip(self.source, self.before.grids, strict=True):
+            free = compressed.instance_of is None and not any(compressed is each for each in taken)
+            if free and _is_equal(grid, other):
+                return compressed
+        return None
 
     def grids_before(self) -> dict[tuple[str, str], CompressedGrid]:
         """By name and value type, those of the frame before that have values of their own; the first of each name."""
@@ -83,7 +99,11 @@ def encode_frame(
     earlier = place.grids_before()
     for position, grid in enumerate(file.grids):
         parent = _parent(file, position)
-        if isinstance(grid, OpaqueGrid):
+        unchanged = None if parent is not None else place.unchanged(grid, grids)
+        if unchanged is not None:
+            earlier = {kind: before for kind, before in earlier.items() if before is not unchanged}
+            grids.append(unchanged)
+        elif isinstance(grid, OpaqueGrid):
             grids.append(compress_opaque(grid, parent))
         elif parent is not None:
             grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
@@ -109,6 +129,21 @@ def _parent(file: VolumeFile, position: int) -> int | None:
 
 def _same_tree(a: SparseGrid, b: SparseGrid) -> bool:
     return a.topology is b.topology and a.leaf_values is b.leaf_values
+
+
+def _is_equal(a: SparseGrid | OpaqueGrid, b: SparseGrid | OpaqueGrid) -> bool:
+    """Whether two grids are the same in every bit that a file holds of them."""
+    if isinstance(a, OpaqueGrid) or isinstance(b, OpaqueGrid):
+        return a == b
+    if any(getattr(a, name) != getattr(b, name) for name in _HEAD) or not a.topology.equals(b.topology):
+        return False
+    return all(_same_bits(getattr(a, name), getattr(b, name)) for name in _VALUES)
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Of arrays of the same type; 0 and -0 differ, and NaN is itself."""
+    bits = f"u{a.dtype.itemsize}"
+    return a is b or np.array_equal(a.view(bits), b.view(bits))
 
 
 def _inherited(parent: CompressedGrid) -> dict[str, object]:

@@ -55,8 +55,7 @@ def encode_grid(
     """
     grid = _with_finite_values(grid, settings)
     if settings.method == "smallest" and _wants_fit(grid):
-        search = SmallestSearch(grid, settings, lambda one: encode_grid(grid, one, device, on_event, mesh), device)
-        return search.run()
+        return _encode_smallest(grid, settings, device, on_event, mesh, reference, leads=leads)
     parts, predicted_from = Parts(), None
     parts.sections |= topology_codec.encode_tables(grid.topology)
     if not _wants_fit(grid):
@@ -77,6 +76,23 @@ def encode_grid(
     )
     size = settings.quality.size
     return replace(compressed, goal_met=parts.goal_met if size is None else compressed.num_bytes <= parse_size(size))
+
+
+def _encode_smallest(
+    grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None,
+    reference: CompressedGrid | None, *, leads: bool,
+) -> CompressedGrid:  # fmt: skip
+    """The smaller of lattice and network; a lattice may be predicted.
+
+    Networks stand alone: each that is tried has a width of its own, so it cannot start from weights of another.
+    """
+
+    def encode(one: VolumeSettings) -> CompressedGrid:
+        if one.method == "network":
+            return encode_grid(grid, one, device, on_event)
+        return encode_grid(grid, one, device, on_event, mesh, reference, leads=leads)
+
+    return SmallestSearch(grid, settings, encode, device).run()
 
 
 def _with_finite_values(grid: SparseGrid, settings: VolumeSettings) -> SparseGrid:

@@ -1,6 +1,7 @@
 """Fields made of experts: subdomains, gates, blending, hints."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -10,16 +11,44 @@ from fieldcodec.testing.oracle.leaf_masks import Origin
 from fieldcodec.testing.oracle.networks import ExactExpert, Network, evaluate
 
 
-def read_subdomains(data: Any) -> tuple[list[Origin], int, int]:
-    """Corners of the experts' domains, their extent and halo, in voxels."""
+@final
+@dataclass(frozen=True)
+class Subdomains:
+    """Cubes of experts, in voxels."""
+
+    origin: Origin
+    size: int
+    halo: int
+    cells: list[Origin]
+
+    @property
+    def extent(self) -> int:
+        return self.size + 2 * self.halo
+
+    @property
+    def corners(self) -> list[Origin]:
+        (x, y, z), size, halo = self.origin, self.size, self.halo
+        return [(x + size * i - halo, y + size * j - halo, z + size * k - halo) for i, j, k in self.cells]
+
+    def rows_in(self, earlier: "Subdomains") -> list[int | None]:
+        """Which of the earlier experts has the cell of each one; None for new ones."""
+        if (self.origin, self.size, self.halo) != (earlier.origin, earlier.size, earlier.halo):
+            raise FormatError("a network is stored as differences to one of other subdomains")
+        known = {cell: row for row, cell in enumerate(earlier.cells)}
+        return [known.get(cell) for cell in self.cells]
+
+
+def read_subdomains(data: Any) -> Subdomains:
+    """The subdomains of a description."""
     if not isinstance(data, dict) or not isinstance(data.get("cells"), list):
         raise FormatError("there are no subdomains")
     origin, cells = _triple(data.get("origin")), [_triple(cell) for cell in data["cells"]]
     size, halo, _ = _triple([data.get("size"), data.get("halo"), 0])
     if not 8 <= size <= 1 << 20 or size % 8 or halo not in (0, 8) or len(cells) > 1 << 16 or any(a % 8 for a in origin):
         raise FormatError("subdomains are out of their limits")
-    x, y, z = origin
-    return [(x + size * i - halo, y + size * j - halo, z + size * k - halo) for i, j, k in cells], size + 2 * halo, halo
+    if len(set(cells)) < len(cells):
+        raise FormatError("two subdomains are the same")
+    return Subdomains(origin, size, halo, cells)
 
 
 def _triple(data: Any) -> Origin:
@@ -34,12 +63,11 @@ def _triple(data: Any) -> Origin:
 class Field:
     """Experts on a lattice of cubes; the unit is a voxel, or a leaf for level 1 and tiles."""
 
-    def __init__(self, network: Network, subdomains: tuple[list[Origin], int, int], in_leaves: bool) -> None:
-        corners, extent, halo = subdomains
+    def __init__(self, network: Network, subdomains: Subdomains, in_leaves: bool) -> None:
         unit = 8 if in_leaves else 1
-        self.network, self.halo = network, halo // unit
-        self.corners = [(x // unit, y // unit, z // unit) for x, y, z in corners]
-        if network.spec["experts"] != len(corners) or network.spec["extent"] != extent // unit:
+        self.network, self.subdomains, self.halo = network, subdomains, subdomains.halo // unit
+        self.corners = [(x // unit, y // unit, z // unit) for x, y, z in subdomains.corners]
+        if network.spec["experts"] != len(self.corners) or network.spec["extent"] != subdomains.extent // unit:
             raise FormatError("a network and its subdomains do not agree")
         self._exact: dict[tuple[int, int], ExactExpert] = {}
 

@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from fieldcodec.errors import FormatError
+from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.weights import decode_half, decode_weights
 
 Point = Sequence[int]
@@ -109,9 +110,41 @@ def decode_network(data: bytes, spec: dict[str, Any], storage: Any) -> Network:
     scales = np.frombuffer(data[:count], "<f4").astype(float).reshape(len(sizes), -1).tolist()
     if not all(0 <= scale <= 1e6 for row in scales for scale in row):
         raise FormatError("a scale is out of its limits")
-    integers = decode_weights(data[count:], sizes)
-    tensors = [np.array(a, np.int64).reshape(b) for a, b in zip(integers, shapes(spec), strict=True)]
+    return Network(spec, _tensors(data[count:], spec), scales)
+
+
+def decode_differences(data: bytes, spec: dict[str, Any], earlier: Network, rows: Sequence[int | None]) -> Network:
+    """A network that is stored as differences; `rows` says which of the earlier experts each one is, None if new."""
+    if earlier.scales is None or spec | {"experts": earlier.spec["experts"]} != earlier.spec:
+        raise FormatError("a network is stored as differences to one of another kind")
+    kept = [row for row in rows if row is not None]
+    added = [expert for expert, row in enumerate(rows) if row is None]
+    reader = Reader(data)
+    changes, stored = _tensors(reader.blob(), spec | {"experts": len(kept)}), reader.blob()
+    reader.end()
+    if bool(stored) != bool(added):
+        raise FormatError("weights of new experts are there, but none is new, or the other way round")
+    new = decode_network(stored, spec | {"experts": len(added)}, "quantised") if added else None
+    tensors, scales = [], []
+    for index, change in enumerate(changes):
+        values = earlier.tensors[index][kept] + change
+        if values.size and np.abs(values).max() > 2047:
+            raise FormatError("a weight is out of its limits")
+        of_experts, steps = list(values), [earlier.scales[index][row] for row in kept]
+        for place, expert in enumerate(added):  # rising, so that each is inserted at its final place
+            assert new is not None
+            assert new.scales is not None
+            of_experts.insert(expert, new.tensors[index][place])
+            steps.insert(expert, new.scales[index][place])
+        tensors.append(np.array(of_experts))
+        scales.append(steps)
     return Network(spec, tensors, scales)
+
+
+def _tensors(data: bytes, spec: dict[str, Any]) -> list[np.ndarray]:
+    """Integers of all experts, as under the coder of weights."""
+    integers = decode_weights(data, [math.prod(shape) for shape in shapes(spec)])
+    return [np.array(a, np.int64).reshape(b) for a, b in zip(integers, shapes(spec), strict=True)]
 
 
 # --- features ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A file of frames: groups, and grids that refer to those of earlier frames."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
@@ -9,11 +10,12 @@ import numpy as np
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sections
+from fieldcodec.testing.oracle.fields import Field
 from fieldcodec.testing.oracle.lattices import Lattice
 from fieldcodec.testing.oracle.reader import Reader
-from fieldcodec.testing.oracle.references import Refer, Reference
+from fieldcodec.testing.oracle.references import Reference
 from fieldcodec.testing.oracle.values import rows, unpack
-from fieldcodec.testing.oracle.volume import META, decode_grid, decode_values, read_json, read_metadata
+from fieldcodec.testing.oracle.volume import META, Decoded, decode_grid, decode_values, read_json, read_metadata
 
 GROUP, GRID = 22, 24
 OF_A_GRID = (*range(2, 22), 23)
@@ -74,6 +76,26 @@ def _unpacked(data: bytes) -> dict[int, bytes]:
 
 
 @final
+@dataclass(frozen=True)
+class _Kept:
+    """A grid, and what it is to later ones: no reference, where its values are not held by lattices."""
+
+    grid: SparseGrid
+    reference: Reference | None
+    fields: Mapping[str, Field]
+
+    @staticmethod
+    def of(decoded: Decoded) -> "_Kept":
+        grid, reference = decoded.grid, None
+        if isinstance(decoded.numbers, Lattice):
+            topology = grid.topology
+            matrix: np.ndarray | None = grid.transform.matrix if grid.transform.is_linear else None
+            origins, masks = rows(topology.leaf_origins), unpack(topology.leaf_active)
+            reference = decoded.numbers.as_reference(origins, masks, matrix)
+        return _Kept(grid, reference, decoded.fields)
+
+
+@final
 class _Table:
     """The grids of a group."""
 
@@ -81,7 +103,7 @@ class _Table:
         self._descriptions = descriptions
         stored = {grid: content for (grid, id), content in sections.items() if id == GRID}
         self._sections = [_unpacked(stored[row]) if row in stored else {} for row in range(len(descriptions))]
-        self._values: dict[int, tuple[SparseGrid, Reference | None]] = {}
+        self._kept: dict[int, _Kept] = {}
         self._steps: list[int] = []  # from each grid to the last one that it needs
         for row, description in enumerate(descriptions):
             self._steps.append(self._steps_of(row, description))
@@ -108,27 +130,36 @@ class _Table:
             if "opaque" in description or description.get("instance_of") is not None:
                 grids.append(decode_grid(description, self._sections[row], grids))
             else:
-                grids.append(self._decoded(row)[0])
+                grids.append(self._decoded(row).grid)
         return VolumeFile(tuple(grids), read_metadata(frame.get("metadata", [])))
 
-    def _decoded(self, row: int) -> tuple[SparseGrid, Reference | None]:
-        """A grid, and what it is to later ones: nothing, where its values are not held by lattices."""
-        if row not in self._values:
-            description = self._descriptions[row]
-            place = description.get("reference")
-            refer: Refer | None = None if place is None else partial(self._reference, place, description["value_type"])
-            grid, numbers = decode_values(description, self._sections[row], refer)
-            reference = None
-            if isinstance(numbers, Lattice):
-                topology = grid.topology
-                matrix: np.ndarray | None = grid.transform.matrix if grid.transform.is_linear else None
-                origins, masks = rows(topology.leaf_origins), unpack(topology.leaf_active)
-                reference = numbers.as_reference(origins, masks, matrix)
-            self._values[row] = grid, reference
-        return self._values[row]
+    def _decoded(self, row: int) -> _Kept:
+        chain = [row]
+        while chain[-1] not in self._kept and "reference" in self._descriptions[chain[-1]]:
+            chain.append(self._descriptions[chain[-1]]["reference"])
+        for each in reversed(chain):  # earlier grids first: nothing here is as deep as a chain is long
+            if each not in self._kept:
+                self._kept[each] = self._decode(each)
+        return self._kept[row]
+
+    def _decode(self, row: int) -> _Kept:
+        """A grid, the one that it refers to being there."""
+        description, sections = self._descriptions[row], self._sections[row]
+        if "reference" not in description:
+            return _Kept.of(decode_values(description, sections))
+        before, kind = description["reference"], description["value_type"]
+        return _Kept.of(
+            decode_values(description, sections, partial(self._reference, before, kind), partial(self._network, before))
+        )
 
     def _reference(self, row: int, value_type: str) -> Reference:
-        reference = self._decoded(row)[1]
+        reference = self._kept[row].reference
         if reference is None or self._descriptions[row]["value_type"] != value_type:
             raise FormatError("a grid is predicted from one of another kind")
         return reference
+
+    def _network(self, row: int, role: str) -> Field:
+        fields = self._kept[row].fields
+        if role not in fields:
+            raise FormatError(f"the network {role} is a difference to one that is not there")
+        return fields[role]

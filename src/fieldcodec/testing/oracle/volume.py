@@ -3,9 +3,9 @@
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, final
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sect
 from fieldcodec.testing.oracle.fields import Field, read_subdomains
 from fieldcodec.testing.oracle.guides import Guide, guides_masks
 from fieldcodec.testing.oracle.lattices import Lattice
-from fieldcodec.testing.oracle.networks import check_spec, decode_network
+from fieldcodec.testing.oracle.networks import check_spec, decode_differences, decode_network
 from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.references import Refer
 from fieldcodec.testing.oracle.scale import LeafNumbers, Scale, finite_numbers
@@ -27,6 +27,19 @@ from fieldcodec.testing.oracle.values import decode_leaf_values, decode_tile_val
 
 META, OPAQUE = 1, 16
 NETWORKS = {"level1": 4, "level0": 6, "tiles": 13, "values": 15}  # role -> section
+
+EarlierNetwork = Callable[[str], Field]
+"""Gives the network of a role of the grid that a description refers to; raises FormatError where it has none."""
+
+
+@final
+@dataclass(frozen=True)
+class Decoded:
+    """A grid with a tree of its own, its networks, and what was known of its leaves before their masks."""
+
+    grid: SparseGrid
+    numbers: LeafNumbers | None
+    fields: dict[str, Field]
 
 
 def decode_volume(data: bytes) -> VolumeFile:
@@ -67,14 +80,9 @@ def read_json(data: bytes) -> Any:
 
 
 def decode_grid(
-    meta: Any, sections: Mapping[int, bytes], earlier: Sequence[SparseGrid | OpaqueGrid], refer: Refer | None = None
+    meta: Any, sections: Mapping[int, bytes], earlier: Sequence[SparseGrid | OpaqueGrid]
 ) -> SparseGrid | OpaqueGrid:
-    """A grid of a description and its sections.
-
-    Args:
-        earlier: grids of the same volume or frame, in order.
-        refer: gives the grid of an earlier frame, where the description refers to one.
-    """
+    """A grid of a description and its sections; `earlier` are those of the same volume or frame, in order."""
     description = meta.get("opaque", meta)
     parent = description.get("instance_of")
     if parent is not None and (type(parent) is not int or not 0 <= parent < len(earlier)):
@@ -89,7 +97,7 @@ def decode_grid(
             description["save_as_half"], description["block_offset"], tree,
         )  # fmt: skip
     if tree is None:
-        return decode_values(meta, sections, refer)[0]
+        return decode_values(meta, sections).grid
     if not isinstance(tree, SparseGrid):
         raise FormatError("an instance is of another kind than its tree")
     return replace(tree, **_head(meta))
@@ -105,11 +113,11 @@ def _head(meta: Any) -> dict[str, Any]:
 
 
 def decode_values(
-    meta: Any, sections: Mapping[int, bytes], refer: Refer | None
-) -> tuple[SparseGrid, LeafNumbers | None]:
-    """A grid with a tree of its own, and what was known of its leaves before their masks."""
+    meta: Any, sections: Mapping[int, bytes], refer: Refer | None = None, earlier: EarlierNetwork | None = None
+) -> Decoded:
+    """A grid with a tree of its own; `refer` and `earlier` are of the grid it refers to, None where there is none."""
     kind = VALUE_TYPES[meta["value_type"]]
-    fields = _fields(meta, sections, kind.channels)
+    fields = _fields(meta, sections, kind.channels, earlier)
     background = np.frombuffer(_bytes(meta["background"]), kind.dtype).copy()
     numbers = _numbers(meta, sections, kind, background, fields, refer)
     topology = decode_tree(sections, meta["nodes"], fields, numbers)
@@ -128,7 +136,7 @@ def decode_values(
         value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
         root_tile_values=root, background=background, **_head(meta),
     )  # fmt: skip
-    return grid, numbers
+    return Decoded(grid, numbers, fields)
 
 
 def _numbers(
@@ -149,16 +157,28 @@ def _numbers(
     return Lattice(description, sections, scale, refer) if lattice else Guide(fields.get("values"), scale, sections)
 
 
-def _fields(meta: Any, sections: Mapping[int, bytes], channels: int) -> dict[str, Field]:
+def _fields(
+    meta: Any, sections: Mapping[int, bytes], channels: int, earlier: EarlierNetwork | None
+) -> dict[str, Field]:
     """The networks of a grid, by role."""
     fields = {}
+    differences = meta.get("differences", [])
+    if not isinstance(differences, list) or not all(role in list(NETWORKS) for role in differences):
+        raise FormatError("which networks are differences is not understood")
     for role, section in NETWORKS.items():
         if role in meta["networks"]:
-            spec = check_spec(meta["networks"][role])
+            spec, data = check_spec(meta["networks"][role]), sections.get(section, b"")
             if spec["outputs"] not in {"level1": (1, 3), "level0": (1,)}.get(role, (channels,)):
                 raise FormatError(f"the network {role} has a wrong number of outputs")
-            network = decode_network(sections.get(section, b""), spec, meta["weights"])
-            fields[role] = Field(network, read_subdomains(meta.get("subdomains")), role in ("level1", "tiles"))
+            subdomains = read_subdomains(meta.get("subdomains"))
+            if role not in differences:
+                network = decode_network(data, spec, meta["weights"])
+            elif earlier is None or meta["weights"] != "quantised":
+                raise FormatError(f"the network {role} is a difference to nothing, or not of integers")
+            else:
+                before = earlier(role)
+                network = decode_differences(data, spec, before.network, subdomains.rows_in(before.subdomains))
+            fields[role] = Field(network, subdomains, role in ("level1", "tiles"))
     return fields
 
 

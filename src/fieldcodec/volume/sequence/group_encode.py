@@ -33,7 +33,8 @@ def encode_frames(
     for frame, label in zip(frames, labels, strict=True):
         with naming(label):
             known = settings.of_grids([grid.name for grid in frame])
-            place = Place(volumes[-1] if volumes else None, len(volumes) + 1 < len(frames), domains)
+            before, source = (volumes[-1], frames[len(volumes) - 1]) if volumes else (None, None)
+            place = Place(before, source, len(volumes) + 1 < len(frames), domains)
             volumes.append(encode_frame(frame, known, place, device=device, on_event=on_event))
     return volumes
 

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar, final
 
+from fieldcodec.coding import threads
 from fieldcodec.errors import FieldcodecError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_THREADS = (
+    threads.VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"
+)  # fmt: skip
 
 
 @final
@@ -30,6 +33,7 @@ class Workers:
         """`jobs` 0 stands for one for each processor."""
         self.jobs = jobs or os.cpu_count() or 1
         self._pool: ProcessPoolExecutor | None = None
+        self._processes = 1
         self._others = set(multiprocessing.active_children())
 
     def __enter__(self) -> Self:
@@ -66,9 +70,10 @@ class Workers:
             return
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(min(self.jobs, len(tasks)), context, _start_worker)
+            self._processes = min(self.jobs, len(tasks))
+            self._pool = ProcessPoolExecutor(self._processes, context, _start_worker)
         try:
-            with _environment_of_workers(self.jobs):
+            with _environment_of_workers(self._processes):
                 futures = {self._pool.submit(function, task): task for task in tasks}
             for future in as_completed(futures):
                 on_result(futures[future], future.result())
@@ -80,14 +85,14 @@ class Workers:
 
 
 @contextmanager
-def _environment_of_workers(jobs: int) -> Iterator[None]:
+def _environment_of_workers(processes: int) -> Iterator[None]:
     """While workers are started: processors are shared out among them, and Ctrl-C is this process's business only.
 
-    Both are inherited, so they hold from a worker's first instruction on.
+    Both are inherited, so they hold from a worker's first instruction on. What the user says of threads stands.
     """
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    share = str(max(1, (os.cpu_count() or 1) // processes))
     added = [name for name in _THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, threads))
+    os.environ.update(dict.fromkeys(added, share))
     in_main_thread = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:

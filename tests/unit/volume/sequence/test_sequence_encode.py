@@ -274,3 +274,17 @@ def test_workers_run_side_by_side_and_hand_on_errors() -> None:
             workers.run(os._exit, [9, 9], found.__setitem__)
     assert {-5: 5, -6: 6, -7: 7, -8: 8, -9: 9}.items() <= found.items()
     assert dict(os.environ) == environment
+
+
+def test_workers_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of eight processors: four threads each, but what is set already stands."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name in ("FIELDCODEC_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    found: dict[str, str | None] = {}
+    with Workers(5) as workers:
+        workers.run(os.getenv, ["FIELDCODEC_THREADS", "OMP_NUM_THREADS"], found.__setitem__)
+        workers.run(os.getenv, ["NUMBA_NUM_THREADS", "NUMBA_NUM_THREADS", "HOME"], found.__setitem__)
+    assert [found[name] for name in ("FIELDCODEC_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")] == ["4", "3", "4"]
+    assert "FIELDCODEC_THREADS" not in os.environ

@@ -12,6 +12,7 @@ import pytest
 import fieldcodec as fc
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.coarsen import coarsened
+from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.nets.device import CPU
 from fieldcodec.testing import samples
@@ -192,10 +193,11 @@ def test_values_that_are_no_lattices_are_no_reference(sequences: ModuleType) -> 
 
 
 def test_the_longest_chain(sequences: ModuleType, nothing_kept: Kept) -> None:
-    """Of frames in which nothing moves, each from the one before."""
+    """Of frames in which nothing moves but a number in the metadata, each from the one before."""
     still = samples.dense("int32", side=8, origin=(0, 0, 0))
+    numbered = [Metadata((MetaEntry.of("frame", number),)) for number in range(3)]
     with sequences.only(sequences.MOTION):
-        files = [VolumeFile((still,)) for _ in range(3)]
+        files = [VolumeFile((dataclasses.replace(still, metadata=metadata),)) for metadata in numbered]
         settings = fc.VolumeSettings(quality=Quality(lossless=True))
         volumes = encode_frames(files, settings, labels=list("abc"), device="cpu")
     while len(volumes) < MAX_GROUP_FRAMES:
