@@ -31,7 +31,7 @@ from fieldcodec.collection.encode import encode_collection
 from fieldcodec.collection.inputs import find_inputs
 from fieldcodec.collection.measure import ItemQuality, measure_item
 from fieldcodec.collection.prepare import prepare
-from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.collection.settings import PRESETS, CollectionSettings
 from fieldcodec.io.mesh.appearance import read_coloured_mesh
 from fieldcodec.io.mesh.read import Mesh, read_mesh
 from fieldcodec.metrics.shapes import match_surfaces, sample_triangles
@@ -78,6 +78,8 @@ _STUDIES: dict[str, dict[str, Any]] = {
 ROWS = {
     "solid": Row("collection_everyday", SOLID, _BASE),
     "solid-unrounded": Row("collection_everyday", SOLID, replace(_BASE, **_FLOAT), draco=False),
+    "solid-small": Row("collection_everyday", SOLID, replace(PRESETS["small"], minutes=15)),
+    "solid-fine": Row("collection_everyday", SOLID, replace(PRESETS["fine"], minutes=15)),
     "everyday": Row("collection_everyday", (), _BASE),
     "varied": Row("collection_varied", (), _BASE),
     "thingi10k": Row("collection_thingi10k", (), _BASE),

@@ -23,7 +23,16 @@ SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
 COLLECTIONS = RESULTS / "collections"
 COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
-COLLECTIONS_ORDER = ("solid", "solid-unrounded", "everyday", "varied", "thingi10k", "kitchen")
+COLLECTIONS_ORDER = (
+    "solid",
+    "solid-unrounded",
+    "solid-small",
+    "solid-fine",
+    "everyday",
+    "varied",
+    "thingi10k",
+    "kitchen",
+)
 CURVES_ORDER = ("smoke", "cloud", "cloud-v224", "iguana", "heptane", "bonsai", "sphere", "bunny-256", "bunny")
 ORDER = (
     "smoke", "sphere", "cloud", "iguana", "bunny", "bunny-0.072", "bunny-0.072-mesh", "dragon-980", "armadillo-1519",

@@ -9,6 +9,7 @@ A map of the package, in the order in which data flow through it:
     coding      numbers <-> bytes, exactly
     container   the .fcodec file
     volume      the codec of sparse volumes (NeuralVDB)
+    collection  the codec of collections of objects (ReFiNe)
     metrics     quality and rate
     render      pictures
     cli         the command
@@ -31,6 +32,11 @@ if "numba" in sys.modules:  # it has read its settings already
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from fieldcodec.collection.asset import Asset
+    from fieldcodec.collection.compressed import CompressedCollection, open_collection
+    from fieldcodec.collection.encode import add_to_collection, encode_collection
+    from fieldcodec.collection.prepare import prepare as prepare_assets
+    from fieldcodec.collection.settings import CollectionSettings
     from fieldcodec.field import Field
     from fieldcodec.fit.phases import FitEvent
     from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
@@ -54,7 +60,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Asset": ("fieldcodec.collection.asset", "Asset"),
     "Camera": ("fieldcodec.render.camera", "Camera"),
+    "CollectionSettings": ("fieldcodec.collection.settings", "CollectionSettings"),
+    "CompressedCollection": ("fieldcodec.collection.compressed", "CompressedCollection"),
     "CompressedSequence": ("fieldcodec.volume.sequence.compressed", "CompressedSequence"),
     "CompressedVolume": ("fieldcodec.volume.compressed", "CompressedVolume"),
     "Field": ("fieldcodec.field", "Field"),
@@ -69,18 +78,25 @@ _PUBLIC = {
     "Quality": ("fieldcodec.volume.quality", "Quality"),
     "RenderOptions": ("fieldcodec.render.options", "RenderOptions"),
     "VolumeSettings": ("fieldcodec.volume.settings", "VolumeSettings"),
+    "add_to_collection": ("fieldcodec.collection.encode", "add_to_collection"),
     "compare_grids": ("fieldcodec.metrics.quality", "compare_grids"),
+    "encode_collection": ("fieldcodec.collection.encode", "encode_collection"),
     "encode_sequence": ("fieldcodec.volume.sequence.encode", "encode_sequence"),
     "encode_volume": ("fieldcodec.volume.codec", "encode_volume"),
     "open": ("fieldcodec.volume.compressed", "open_volume"),
+    "open_collection": ("fieldcodec.collection.compressed", "open_collection"),
     "open_sequence": ("fieldcodec.volume.sequence.compressed", "open_sequence"),
+    "prepare_assets": ("fieldcodec.collection.prepare", "prepare"),
     "read_volume": ("fieldcodec.io.volumes", "read_volume"),
     "read_volumes": ("fieldcodec.io.volumes", "read_volumes"),
     "render": ("fieldcodec.render.picture", "render"),
     "write_volumes": ("fieldcodec.io.volumes", "write_volumes"),
 }
 __all__ = [
+    "Asset",
     "Camera",
+    "CollectionSettings",
+    "CompressedCollection",
     "CompressedSequence",
     "CompressedVolume",
     "Field",
@@ -95,11 +111,15 @@ __all__ = [
     "Topology",
     "VolumeFile",
     "VolumeSettings",
+    "add_to_collection",
     "compare_grids",
+    "encode_collection",
     "encode_sequence",
     "encode_volume",
     "open",
+    "open_collection",
     "open_sequence",
+    "prepare_assets",
     "read_volume",
     "read_volumes",
     "render",

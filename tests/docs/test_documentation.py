@@ -10,6 +10,7 @@ import pytest
 
 import fieldcodec as fc
 from fieldcodec import cli
+from fieldcodec.cli.collection import ACTIONS
 from fieldcodec.grid.sparse_grid import SparseGrid
 
 ROOT = Path(__file__).parents[2]
@@ -57,17 +58,21 @@ def test_python_blocks_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="session")
 def flags_of() -> dict[str, set[str]]:
-    """Command -> its flags, as its own help prints them."""
-    return {command: set(_help_flags(command)) for command in cli.COMMANDS}
+    """Command -> its flags, as its own help prints them, those of its kinds and actions included."""
+    flags = {command: set(_help_flags(command)) for command in cli.COMMANDS}
+    flags["encode"] |= set(_help_flags("encode", "--collection"))
+    for action in ACTIONS:
+        flags["collection"] |= set(_help_flags("collection", action))
+    return flags
 
 
-def _help_flags(command: str) -> Iterator[str]:
+def _help_flags(*command: str) -> Iterator[str]:
     import contextlib
     import io
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        assert cli.main([command, "--help"]) == 0
+        assert cli.main([*command, "--help"]) == 0
     yield from re.findall(r"(?<![\w-])(--?[a-z][a-z0-9-]*)", out.getvalue())
 
 

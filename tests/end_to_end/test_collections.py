@@ -24,7 +24,7 @@ CENTRE = np.array([5.0, -2.0, 1.0])  # of every object in the world
 RADIUS = 2.0  # of the ball
 SAMPLES = ["--surface-points", "4000", "--lods", "3"]
 NETS = ["--latent", "8", "--base-width", "32", "--width", "16", "--points-per-object", "512", "--threads", "1"]
-TRAINING = [*SAMPLES, *NETS, "--steps", "100", "--device", "cpu"]
+TRAINING = [*SAMPLES, *NETS, "--level-dropout", "0", "--steps", "100", "--device", "cpu"]
 
 
 def _object(name: str, folder: Path, stretch: tuple[float, float, float], colours: bool = True) -> None:
@@ -144,13 +144,9 @@ def test_one_object_comes_back_as_mesh_level_set_and_points(
     assert _run("decode", made, "--item", "ball", "--points", "-o", tmp_path) == 0
     points = trimesh.load(tmp_path / "ball.ply")
     assert np.linalg.norm(points.vertices - CENTRE, axis=1) == pytest.approx(RADIUS, rel=0.3)
-    assert "useful where it is encoded with" in _text_of_error(capsys, made, tmp_path / "coarse.ply")
-
-
-def _text_of_error(capsys: pytest.CaptureFixture[str], made: Path, output: Path) -> str:
     capsys.readouterr()
-    assert _run("decode", made, "--item", "ball", "--lod", 2, "-o", output) == 0
-    return capsys.readouterr().err
+    assert _run("decode", made, "--item", "ball", "--lod", 2, "-o", tmp_path / "coarse.ply") == 0
+    assert "trained for its finest level of detail alone" in capsys.readouterr().err
 
 
 def test_all_objects_come_back_into_a_folder(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,11 +241,11 @@ def test_objects_are_added_and_removed(
 ) -> None:
     before = small.read_bytes()
     _object("egg", tmp_path, (0.8, 1, 0.8))
-    options = ["--steps", 150, "--threads", 1, "--cache", cache, "--device", "cpu"]
+    options = ["--steps", 60, "--threads", 1, "--cache", cache, "--device", "cpu"]
     report = _json(capsys, "collection", "add", small, tmp_path / "egg.obj", *options)
     assert [item["name"] for item in report["items"]] == ["ball", "disc", "rod_07", "egg"]
     assert [item["quality"] is not None for item in report["items"]] == [False, False, False, True]
-    assert report["items"][3]["quality"]["iou"] > 45
+    assert report["items"][3]["quality"]["iou"] > 75
     assert fc.open_collection(small).names[-1] == "egg"
     assert "already" in _error(capsys, 2, "collection", "add", small, tmp_path / "egg.obj", *options)
     gone = _json(capsys, "collection", "remove", small, "egg", "-o", tmp_path / "three.fcodec")

@@ -1,4 +1,4 @@
-"""`fieldcodec compare`: how far one volume, or one sequence of them, is from another."""
+"""`fieldcodec compare`: how far one volume or sequence is from another, or a collection from its meshes."""
 
 import time
 from collections.abc import Sequence
@@ -9,9 +9,19 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from fieldcodec.cli.collections.compare import compare_objects
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.failures import TOLERATED, grid_failures
-from fieldcodec.cli.inputs import ConversionOptions, is_sequence, kind_of, open_frame, read_input, require_file
+from fieldcodec.cli.inputs import (
+    ConversionOptions,
+    is_compressed_collection,
+    is_sequence,
+    kind_of,
+    open_frame,
+    read_input,
+    refuse_options,
+    require_file,
+)
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.cli.pictures import save_picture
@@ -24,14 +34,17 @@ from fieldcodec.metrics.report import EncodeReport, comparison_report
 
 @dataclass(frozen=True)
 class Compare:
-    """Measure how far the second volume is from the first, grid by grid; of sequences, frame by frame.
+    """Measure how far the second volume is from the first, grid by grid; of sequences, frame by frame; or how far the
+    objects of a collection are from their meshes.
 
     The exit code is 0 where both have the same grids with the same topology, transform, class and metadata,
-    and 5 otherwise; values may differ, unless a limit is given.
+    and 5 otherwise; values may differ, unless a limit is given. Of a collection it is 5 where one side has an object
+    that the other has not, or a limit is passed.
     """
 
     first: Positional[Path]
-    """The original: .vdb, .nvdb or .fcodec; of a sequence a pattern such as 'smoke_*.vdb', a folder, or a .fcodec."""
+    """The original: .vdb, .nvdb or .fcodec; of a sequence a pattern such as 'smoke_*.vdb', a folder, or a .fcodec; of
+    a collection the folder or pattern of its meshes."""
     second: Positional[Path]
     """The copy, likewise."""
     frames: Annotated[str | None, arg(metavar="RANGES")] = None
@@ -42,6 +55,10 @@ class Compare:
     """Exit code 5 where a grid's root mean square error is above this, in units of its values."""
     max_error: float | None = None
     """Exit code 5 where a value's error is above this, in its units."""
+    min_iou: Annotated[float | None, arg(metavar="PERCENT")] = None
+    """Collections: exit code 5 where the gIoU of an object is below this."""
+    max_chamfer: Annotated[float | None, arg(metavar="CD")] = None
+    """Collections: exit code 5 where the CD of an object is above this."""
     json: bool = False
     """Print the comparison for programs."""
     image: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -55,6 +72,10 @@ def parse(arguments: Sequence[str]) -> Compare:
 
 
 def run(options: Compare) -> ExitCode:
+    if is_compressed_collection(options.second):
+        return compare_objects(options)
+    limits = {"--min-iou": options.min_iou, "--max-chamfer": options.max_chamfer}
+    refuse_options(limits, f"{options.second} holds no objects of a collection")
     if options.frame is None and (holds_frames(options.first) or holds_frames(options.second)):
         return compare_frames(options)
     if options.frames is not None:

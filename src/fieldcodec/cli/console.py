@@ -65,7 +65,7 @@ class ProgressBars:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[loss]} {task.fields[note]}"),
             TimeRemainingColumn(compact=True),
             console=Console(stderr=True),
             transient=True,
@@ -89,10 +89,20 @@ class ProgressBars:
         """Progress as a share from 0 to 1."""
         self._update(stage, round(share * 1000), 1000, None)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody sees the bars."""
+        return not self._progress.disable
+
+    def note(self, stage: str, text: str) -> None:
+        """A few words behind the bar of a stage that has begun."""
+        if stage in self._tasks:
+            self._progress.update(self._tasks[stage], note=text)
+
     def _update(self, stage: str, step: int, total: int, loss: float | None) -> None:
         if self._progress.disable:
             return
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, loss="")
+            self._tasks[stage] = self._progress.add_task(stage, total=total, loss="", note="")
         shown = "" if loss is None else f"loss {loss:.3g}"
         self._progress.update(self._tasks[stage], completed=step, total=total, loss=shown)

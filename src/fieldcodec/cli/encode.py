@@ -1,4 +1,4 @@
-"""`fieldcodec encode`: a volume, or a sequence of them, into a small file, with a report of what it costs."""
+"""`fieldcodec encode`: a volume, a sequence or a collection into a small file, with a report of what it costs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,10 +11,12 @@ import tyro
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from fieldcodec.cli.collections.choose import wants_collection
+from fieldcodec.cli.collections.encode import EncodeCollection, encode_objects, parse_collection
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, select_grids, split_names, without_opaque
 from fieldcodec.cli.measure import encode_and_measure
-from fieldcodec.cli.options import parse_options, take_values, value_of
+from fieldcodec.cli.options import parse_options, switches_of, take_values, value_of
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.cli.pictures import save_picture
 from fieldcodec.cli.sequences.encode import encode_frames
@@ -31,6 +33,9 @@ class Encode:
 
     The written file is decoded again and compared with the input, and the report says what was found. Of a sequence,
     finished groups of frames are kept beside the output; the same command goes on after an interruption.
+
+    Several meshes, or a folder or pattern of them, become the objects of a collection, which has options of its own:
+    `fieldcodec encode --collection --help` prints them.
     """
 
     inputs: Positional[tuple[Path, ...]]
@@ -69,11 +74,13 @@ class Encode:
     """The codec."""
 
 
-def parse(arguments: Sequence[str]) -> Encode:
+def parse(arguments: Sequence[str]) -> Encode | EncodeCollection:
     """Options from the command line; the preset gives the defaults of the settings.
 
     `--grid-quality` takes one value and may be given several times.
     """
+    if wants_collection(arguments, switches_of(Encode) | switches_of(EncodeCollection)):
+        return parse_collection(arguments)
     preset = value_of(arguments, "--preset") or "balanced"
     qualities, rest = take_values(arguments, "--grid-quality")
     settings = VolumeSettings.preset(preset)
@@ -81,7 +88,9 @@ def parse(arguments: Sequence[str]) -> Encode:
     return parse_options(Encode, rest, default=Encode(inputs=tyro.MISSING, preset=preset, settings=settings))
 
 
-def run(options: Encode) -> ExitCode:
+def run(options: Encode | EncodeCollection) -> ExitCode:
+    if isinstance(options, EncodeCollection):
+        return encode_objects(options)
     if not options.inputs:
         raise UsageError("an input is required: a file, or a pattern of the names of frames in quotes")
     source = options.inputs[0]

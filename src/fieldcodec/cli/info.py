@@ -12,10 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from fieldcodec.cli.collections.info import print_collection
 from fieldcodec.cli.console import result_json
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.sequences.info import describe_sequence, open_group, print_sequence
 from fieldcodec.cli.summaries import grid_summary
+from fieldcodec.collection.listing import KIND, describe_collection
 from fieldcodec.container.container import Container, open_container
 from fieldcodec.errors import ExitCode, FieldcodecError, FormatError, InputError, UsageError
 from fieldcodec.grid.metadata import Metadata
@@ -27,7 +29,7 @@ from fieldcodec.volume.sections import GRID_SECTIONS
 
 @dataclass(frozen=True)
 class Info:
-    """List the grids of a .fcodec, .vdb or .nvdb file."""
+    """List the grids of a .fcodec, .vdb or .nvdb file, or the objects of a collection."""
 
     file: Positional[Path]
     """The file."""
@@ -61,6 +63,8 @@ def run(options: Info) -> ExitCode:
         result_json(data)
     elif data.get("kind") == "sequence":
         print_sequence(data, Console())
+    elif data.get("kind") == KIND:
+        print_collection(data, Console())
     else:
         _print(data, Console())
     return ExitCode.OK
@@ -110,10 +114,13 @@ def _sides(bounds: list[list[int]] | None) -> list[int] | None:
 def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
     with open_container(path) as opened:
         meta = opened.meta()
-        is_sequence = isinstance(meta, dict) and meta.get("kind") == "sequence"
+        kind = meta.get("kind") if isinstance(meta, dict) else None
+        is_sequence = kind == "sequence"
         if frame is not None and not is_sequence:
-            raise UsageError(f"{path.name} holds one volume; leave out --frame")
+            raise UsageError(f"{path.name} holds no frames; leave out --frame")
         try:
+            if kind == KIND:
+                return describe_collection(opened)
             if is_sequence and frame is None:
                 return describe_sequence(opened)
             if is_sequence:

@@ -1,6 +1,6 @@
 """Inputs of every kind, by suffix: volumes as they are, dense arrays as fog volumes, meshes as level sets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,15 +112,20 @@ class FrameReader:
         return without_opaque(volumes)[0] if self.skip_unsupported else volumes
 
 
-def is_sequence(path: Path) -> bool:
-    """Whether a `.fcodec` file holds frames.
+def held_kind(path: Path) -> str:
+    """What a `.fcodec` file says that it holds: `volume`, `sequence`, `collection`.
 
     Raises:
         FormatError: it is foreign or damaged.
     """
     with open_container(path) as opened:
         meta = opened.meta()
-    return isinstance(meta, dict) and meta.get("kind") == "sequence"
+    return str(meta.get("kind")) if isinstance(meta, dict) else ""
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether a `.fcodec` file holds frames; raises FormatError where it is foreign or damaged."""
+    return held_kind(path) == "sequence"
 
 
 def is_compressed_sequence(path: Path) -> bool:
@@ -128,14 +133,42 @@ def is_compressed_sequence(path: Path) -> bool:
     return path.suffix.lower() == ".fcodec" and path.is_file() and is_sequence(path)
 
 
+def is_compressed_collection(path: Path) -> bool:
+    """Whether a path is that of a `.fcodec` file of objects; False for all other files, there or not."""
+    return path.suffix.lower() == ".fcodec" and path.is_file() and held_kind(path) == "collection"
+
+
+def refuse_collection(path: Path) -> None:
+    """Say plainly where a collection of objects is no input, and what is for it."""
+    if is_compressed_collection(path):
+        raise UsageError(
+            f"{path} holds a collection of objects, not a volume. `fieldcodec render {path.name}` draws them, "
+            f"`fieldcodec decode {path.name} --item NAME -o NAME.vdb` gives one as a volume, "
+            f"`fieldcodec compare MESHES {path.name}` measures them"
+        )
+
+
+def refuse_options(given: Mapping[str, object], reason: str) -> None:
+    """Say plainly that options do not go with an input.
+
+    Args:
+        given: values by flags; None and False stand for those that were not given.
+    """
+    for flag, value in given.items():
+        if value is not None and value is not False:
+            raise UsageError(f"{flag} is not possible here: {reason}")
+
+
 def open_frame(path: Path, frame: int | None) -> "CompressedVolume":
     """A compressed volume, or one frame of a compressed sequence.
 
     Raises:
-        UsageError: a frame is asked for of a file that has none, or none of one that has several.
+        UsageError: a frame is asked for of a file that has none, or none of one that has several; the file holds
+            objects.
         UnknownFrameError: there is no such frame.
         FormatError: the file is foreign or damaged.
     """
+    refuse_collection(path)
     if not is_sequence(path):
         if frame is not None:
             raise UsageError(f"{path} holds one volume; leave out --frame")

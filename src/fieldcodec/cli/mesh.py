@@ -1,4 +1,4 @@
-"""`fieldcodec mesh`: the iso-surface of a grid as a mesh file."""
+"""`fieldcodec mesh`: the iso-surface of a grid, or an object of a collection, as a mesh file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,17 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fieldcodec.cli.collections.decode import mesh_of_object
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import (
     ConversionOptions,
     find_grids,
+    is_compressed_collection,
     kind_of,
     open_frame,
     read_input,
     refuse_frame,
+    refuse_options,
     require_file,
 )
 from fieldcodec.cli.options import parse_options
@@ -45,6 +48,8 @@ class Mesh:
     of the active voxels do not exceed) for all else."""
     grid: Annotated[str | None, arg(metavar="NAME")] = None
     """The grid, by name or position (#0 is the first); unless given, the first one with numbers."""
+    item: Annotated[str | None, arg(metavar="NAME")] = None
+    """Collections: the object, by name or position; `decode` has more options for them."""
     index: bool = False
     """Positions in voxels (index space) instead of world units."""
     device: str = "auto"
@@ -62,6 +67,9 @@ def parse(arguments: Sequence[str]) -> Mesh:
 
 
 def run(options: Mesh) -> ExitCode:
+    if is_compressed_collection(options.input):
+        return mesh_of_object(options)
+    refuse_options({"--item": options.item}, f"{options.input} holds no objects")
     output = options.output or default_output(options.input, ".ply")
     check_mesh_suffix(output)
     check_output(output, overwrite=options.overwrite, source=options.input)

@@ -1,7 +1,8 @@
 """From arguments to an options class: the flags are generated from the fields of the dataclass."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Collection, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -10,13 +11,16 @@ from fieldcodec.errors import UsageError
 Options = TypeVar("Options")
 
 
-def parse_options(kind: type[Options], arguments: Sequence[str], *, default: Options | None = None) -> Options:
+def parse_options(
+    kind: type[Options], arguments: Sequence[str], *, default: Options | None = None, command: str | None = None
+) -> Options:
     """Fill an options class from the command line; help and usage errors end with SystemExit 0 or 2.
 
     Args:
         default: values of the fields that the command line does not name.
+        command: as help shows it; the name of the class unless given.
     """
-    command = kind.__name__.lower()
+    command = command or kind.__name__.lower()
     config = (tyro.conf.OmitArgPrefixes,)  # options of nested classes stand beside the others
     if default is None:
         return tyro.cli(kind, prog=f"fieldcodec {command}", args=list(arguments), config=config)
@@ -49,3 +53,31 @@ def take_values(arguments: Sequence[str], flag: str) -> tuple[list[str], list[st
         else:
             rest.append(argument)
     return values, rest
+
+
+def positionals(arguments: Sequence[str], switches: Collection[str]) -> list[str]:
+    """The arguments that are neither flags nor values of flags; all flags but `switches` take one value."""
+    found: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            return [*found, *waiting]
+        if not argument.startswith("-") or argument == "-":
+            found.append(argument)
+        elif "=" not in argument and argument not in switches:
+            next(waiting, None)
+    return found
+
+
+def switches_of(kind: Any) -> set[str]:
+    """The flags of an options class that take no value, those of the classes in it included."""
+    found = set()
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        hint = hints[item.name]
+        if is_dataclass(hint):
+            found |= switches_of(hint)
+        elif hint is bool:
+            name = item.name.replace("_", "-")
+            found |= {f"--{name}", f"--no-{name}"}
+    return found

@@ -1,9 +1,11 @@
-"""`fieldcodec render`: pictures of a volume."""
+"""`fieldcodec render`: pictures of a volume, or of the objects of a collection."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,11 +15,13 @@ from fieldcodec.cli.console import ProgressBars, result, result_json, say
 from fieldcodec.cli.inputs import (
     ConversionOptions,
     find_grids,
+    is_compressed_collection,
     is_sequence,
     kind_of,
     open_frame,
     read_input,
     refuse_frame,
+    refuse_options,
     require_file,
 )
 from fieldcodec.cli.options import parse_options
@@ -35,7 +39,10 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 
 @dataclass(frozen=True)
 class Render:
-    """Draw a volume: fog by ray marching, level sets as lit surfaces, slices, maximum projections, turntables."""
+    """Draw a volume: fog by ray marching, level sets as lit surfaces, slices, maximum projections, turntables.
+
+    Of a collection one object is drawn in its colours (--item), or all of them on a contact sheet.
+    """
 
     input: Positional[Path]
     """A volume of any kind: .fcodec, .vdb, .nvdb, a dense array or a mesh."""
@@ -45,6 +52,10 @@ class Render:
     """The grid, by name or position (#0 is the first); by default the one with the most active voxels."""
     frame: Annotated[int | None, arg(metavar="NUMBER")] = None
     """The frame to take of a compressed sequence."""
+    item: Annotated[str | None, arg(metavar="NAME")] = None
+    """Collections: the object, by name or position (#0 is the first); without, a contact sheet of all is drawn."""
+    lod: Annotated[int | None, arg(metavar="N")] = None
+    """Collections: only the levels of detail down to this one."""
     look: Literal["auto", "fog", "surface"] = "auto"
     """Auto draws level sets as surfaces and all else as fog."""
     slice: Annotated[str | None, arg(metavar="AXIS=PLACE")] = None
@@ -57,8 +68,8 @@ class Render:
     """Degrees between the upper and the lower edge of the picture."""
     orthographic: bool = False
     """No perspective."""
-    size: Annotated[str, arg(metavar="WIDTHxHEIGHT")] = "512x512"
-    """Pixels."""
+    size: Annotated[str | None, arg(metavar="WIDTHxHEIGHT")] = None
+    """Pixels; 512x512 unless given. On a contact sheet of each object, there 160x160."""
     supersampling: int = 2
     """n draws n x n rays for each pixel."""
     turntable: Annotated[int | None, arg(metavar="N")] = None
@@ -70,7 +81,8 @@ class Render:
     transparent: bool = False
     """Nothing behind the volume: RGBA."""
     compare: Annotated[Path | None, arg(metavar="ORIGINAL")] = None
-    """Also draw this volume, alike and beside the other, and print the structural similarity (SSIM)."""
+    """Also draw this volume, alike and beside the other, and print the structural similarity (SSIM); objects of a
+    collection are then drawn without colours."""
     conversion: Annotated[ConversionOptions, arg(name="")] = field(default_factory=ConversionOptions)
     """How meshes and arrays become volumes."""
     device: str = "auto"
@@ -94,10 +106,18 @@ def run(options: Render) -> ExitCode:
     for path in outputs:
         check_output(path, overwrite=options.overwrite, source=options.input)
     wanted, direction, size = _render_options(options), _direction(options), _size(options)
+    objects = _of_objects(options)
+    if objects is not None and options.item is None:
+        return objects.draw_sheet(options, outputs[0], direction, min(size) if options.size else None)
     start = time.perf_counter()
     similarities = []
     with ProgressBars() as bars:
-        grids = [_read(path, options, bars) for path in sources]
+        grids = [_read(path, options, bars) for path in sources[1:]]
+        if objects is not None:
+            grid, colours = objects.object_to_draw(options)
+            wanted, grids = replace(wanted, colours=None if options.compare else colours), [grid, *grids]
+        else:
+            grids = [_read(options.input, options, bars), *grids]
         # The original decides what is chosen by itself, so that both are drawn alike.
         wanted = resolved(wanted, grids[-1])
         camera = default_camera(
@@ -113,6 +133,14 @@ def run(options: Render) -> ExitCode:
             save_png(path, pictures[0])
     _report(options, outputs, grids[0], similarities, time.perf_counter() - start)
     return ExitCode.OK
+
+
+def _of_objects(options: Render) -> ModuleType | None:
+    """What draws objects where the input is a collection, loaded only then: it needs torch."""
+    if is_compressed_collection(options.input):
+        return import_module("fieldcodec.cli.collections.pictures")
+    refuse_options({"--item": options.item, "--lod": options.lod}, f"{options.input} holds no objects")
+    return None
 
 
 def _outputs(options: Render) -> list[Path]:
@@ -158,6 +186,8 @@ def _direction(options: Render) -> Vector | None:
 
 
 def _size(options: Render) -> tuple[int, int]:
+    if options.size is None:
+        return 512, 512
     width, _, height = options.size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise UsageError(f"--size {options.size!r} is not understood; give width and height, such as 512x512")
@@ -234,4 +264,4 @@ def _report(options: Render, outputs: list[Path], grid: SparseGrid, similarities
     if mean is not None:
         result(f"SSIM {mean:.4f}")
     shown = str(outputs[0]) if len(outputs) == 1 else f"{outputs[0]} to {outputs[-1].name}"
-    say(f"wrote {shown}: grid {grid.name!r} in {seconds:.1f} s")
+    say(f"wrote {shown}: {'grid' if options.item is None else 'object'} {grid.name!r} in {seconds:.1f} s")

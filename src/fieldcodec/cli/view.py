@@ -12,7 +12,14 @@ from tyro.conf import Positional, arg
 
 import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, result, say
-from fieldcodec.cli.inputs import ConversionOptions, is_compressed_sequence, kind_of, read_input, require_file
+from fieldcodec.cli.inputs import (
+    ConversionOptions,
+    is_compressed_sequence,
+    kind_of,
+    read_input,
+    refuse_collection,
+    require_file,
+)
 from fieldcodec.cli.measure import method_of
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.sequences.compare import holds_frames
@@ -78,6 +85,7 @@ def open_source(options: View) -> Source:
     for path in filter(None, (options.input, options.original)):
         if not holds_frames(path):
             require_file(path)
+        refuse_collection(path)
     original = options.original
     if original is not None and holds_frames(original) != holds_frames(options.input):
         raise UsageError(f"{options.input} and {original} are not alike: one is a sequence, the other one volume")

@@ -94,6 +94,8 @@ def add_to_collection(
     training = CollectionTraining(
         assets, settings, network=network, latent_step=collection.latent_step, device=chosen, threads=threads
     )
+    if len(collection):
+        training.begin_near(torch.from_numpy(collection.latents))
     _train(training, None, on_event)
     return collection.with_items(
         frozen_latents(training.latents, collection.latent_step),

@@ -132,6 +132,10 @@ class CollectionSettings:
 
 PRESETS: dict[str, CollectionSettings] = {
     "balanced": CollectionSettings(),
+    # a third of the bytes
+    "small": CollectionSettings(base_width=128, weight_bits=5),
+    # finer cells and larger networks: for many objects, or details; an hour on a small CPU
+    "fine": CollectionSettings(lods=6, latent=48, base_width=512, width=96, minutes=60.0),
     # the source's setting for small collections; hours on a GPU
     "paper": CollectionSettings(
         lods=6, latent=64, base_width=1024, width=256, objects_per_step=1, points_per_object=16384, optimiser="adamw",

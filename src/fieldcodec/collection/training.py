@@ -26,6 +26,7 @@ from fieldcodec.nets.recursive import RecursiveField, new_latents
 _BETAS = (0.9, 0.99)
 _REPORT_EVERY = 5
 _SMOOTHING = 0.98
+_MOST_STARTS = 32  # latents that are tried for an object
 _PROBED_OBJECTS, _PROBED_POINTS = 8, 2048
 _LOGIT_SCALE = 2e-3  # an error of one in a logit counts like one of this in a distance
 _COLOUR_SCALE = 0.02
@@ -122,6 +123,20 @@ class CollectionTraining:
     def latent_step(self) -> int:
         """What latents are multiples of in a file, see `nets.frozen_recursive`."""
         return self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
+
+    @torch.no_grad()
+    def begin_near(self, latents: Tensor) -> None:
+        """Starts each object at that of some latents [n, D] which suits it best: those of others, or their mean.
+
+        For networks that are not to be changed: from nowhere near, what is fitted may never reach a good latent.
+        """
+        latents = latents.to(self.device)
+        starts = torch.cat([latents[:: 1 + len(latents) // _MOST_STARTS], latents.mean(dim=0, keepdim=True)])
+        weights = torch.tensor(self._weights, device=self.device)
+        for row, (asset, tree) in enumerate(zip(self.assets, self.trees, strict=True)):
+            batch = make_batch([asset], [tree], self._options, np.random.default_rng(0), self.device)
+            totals = [(losses_of(self.network, start[None], batch) * weights).sum() for start in starts]
+            self.latents[row] = starts[int(torch.stack(totals).argmin())]
 
     def state(self) -> dict[str, Any]:
         """Everything that `load` needs: tensors, numbers and lists of them, for torch.save."""

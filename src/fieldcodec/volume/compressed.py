@@ -27,6 +27,7 @@ from fieldcodec.volume.topology_codec import encode_leaves, encode_lower_masks
 
 KIND = "volume"
 SEQUENCE_KIND = "sequence"  # see volume.sequence
+COLLECTION_KIND = "collection"  # see the package `collection`
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +287,11 @@ def _from_container(opened: Container) -> CompressedVolume:
         raise FormatError(
             "the file holds a sequence of frames, where a volume is needed; fieldcodec.open_sequence opens it, and "
             "commands take a frame of it with --frame"
+        )
+    if kind == COLLECTION_KIND:
+        raise FormatError(
+            "the file holds a collection of objects, where a volume is needed; fieldcodec.open_collection opens it, "
+            "and commands take an object of it with --item"
         )
     if kind != KIND or not isinstance(meta.get("grids"), list):
         raise FormatError(f"the file says that it holds {kind!r}; a volume is needed")

@@ -1,0 +1,86 @@
+"""What `encode` and `compare` find out about a collection."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldcodec.cli.console import ProgressBars
+from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.compressed import CompressedCollection
+from fieldcodec.collection.measure import ItemQuality, measure_item
+from fieldcodec.nets.device import choose_device
+
+MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr")
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """Sizes of a file and its objects, and how well these stand for what they were made from."""
+
+    path: Path
+    bytes: int
+    sections: dict[str, int]
+    names: tuple[str, ...]
+    item_bytes: tuple[int, ...]
+    """Of each object alone: its share of the latents, and the corrections of its octree."""
+    qualities: tuple[ItemQuality, ...]
+    """Of the objects that were compared."""
+    source_bytes: int
+    """Of all files that the objects come from, each counted once."""
+
+    @staticmethod
+    def of(
+        collection: CompressedCollection, path: Path, qualities: Sequence[ItemQuality], sources: Collection[Path]
+    ) -> "CollectionReport":
+        sections, corrections = collection.num_bytes, collection.corrections_bytes
+        latent = sections["latents"] / max(len(collection), 1)
+        return CollectionReport(
+            path=path,
+            bytes=path.stat().st_size,
+            sections=sections,
+            names=collection.names,
+            item_bytes=tuple(round(latent + corrections[name]) for name in collection.names),
+            qualities=tuple(qualities),
+            source_bytes=sum(source.stat().st_size for source in sources),
+        )
+
+    @property
+    def ratio(self) -> float | None:
+        """Of the inputs' bytes to the file's; None where they are not known."""
+        return self.source_bytes / self.bytes if self.source_bytes else None
+
+    def mean(self, measure: str) -> float | None:
+        """Of a measure over the objects that have it."""
+        values = [getattr(quality, measure) for quality in self.qualities]
+        known = [value for value in values if value is not None and np.isfinite(value)]
+        return float(np.mean(known)) if known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        qualities = {quality.name: quality.to_json() for quality in self.qualities}
+        return {
+            "bytes": self.bytes,
+            "bytes_per_object": self.bytes / max(len(self.names), 1),
+            "sections": self.sections,
+            "bytes_source": self.source_bytes,
+            "ratio_source": self.ratio,
+            "mean": {measure: self.mean(measure) for measure in MEANS} if self.qualities else None,
+            "items": [
+                {"name": name, "bytes": size, "quality": qualities.get(name)}
+                for name, size in zip(self.names, self.item_bytes, strict=True)
+            ],
+        }
+
+
+def measure_objects(
+    collection: CompressedCollection, assets: Sequence[Asset], bars: ProgressBars, device: str = "auto"
+) -> list[ItemQuality]:
+    """Compares the objects that have an asset of their name with it."""
+    chosen, found = choose_device(device), []
+    for place, asset in enumerate(assets):
+        bars.share("comparing", place / len(assets))
+        found.append(measure_item(collection.field(asset.name, chosen), asset))
+    return found
