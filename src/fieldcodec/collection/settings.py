@@ -132,9 +132,9 @@ class CollectionSettings:
 
 PRESETS: dict[str, CollectionSettings] = {
     "balanced": CollectionSettings(),
-    # a third of the bytes
+    # fewer weights of fewer bits
     "small": CollectionSettings(base_width=128, weight_bits=5),
-    # finer cells and larger networks: for many objects, or details; an hour on a small CPU
+    # finer cells and larger networks, for many objects or details
     "fine": CollectionSettings(lods=6, latent=48, base_width=512, width=96, minutes=60.0),
     # the source's setting for small collections; hours on a GPU
     "paper": CollectionSettings(
