@@ -121,6 +121,7 @@ def _start(*arguments: object) -> Command:
     process = subprocess.Popen(
         [sys.executable, "-m", "fieldcodec", "view", *map(str, arguments), "--no-browser"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a test run may ignore it
     )  # fmt: skip
     assert process.stdout is not None
     return Command(process, process.stdout.readline().strip())

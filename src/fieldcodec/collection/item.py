@@ -74,6 +74,7 @@ class ItemField:
         *,
         name: str = "",
         threads: int | None = None,
+        may_leak: bool = False,
     ) -> None:
         """
         Args:
@@ -81,6 +82,7 @@ class ItemField:
             latents: of each level from 1 on [cells, D], in the order of its cells, on the device of the network.
             placement: of the cube [-1, 1]^3 in the world; by default the world is the cube.
             threads: on the host; by default one for each processor.
+            may_leak: the octree is a guess of the networks, whose shell may have holes.
 
         Raises:
             UsageError: these do not fit each other.
@@ -95,7 +97,7 @@ class ItemField:
         self.network, self.octree, self.latents = network, octree, [values.detach() for values in latents]
         self.placement, self.name = placement or Placement(), name
         self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
-        self._threads = threads
+        self._threads, self._may_leak = threads, may_leak
 
     @staticmethod
     def predicted(
@@ -107,7 +109,7 @@ class ItemField:
             UsageError: the latent does not fit the network, or unfolds without end.
         """
         octree, latents = unfold_predicted(network, latent.reshape(1, -1), _MAX_CELLS)
-        return ItemField(network, octree, latents, placement, name=name)
+        return ItemField(network, octree, latents, placement, name=name, may_leak=True)
 
     @property
     def has_colours(self) -> bool:
@@ -143,7 +145,7 @@ class ItemField:
         def is_inside(points: np.ndarray) -> np.ndarray:
             return self._decoded(self._psi, points.astype(np.float32), None)[:, 0] < 0
 
-        return EmptyRegions.around(self.octree, is_inside)
+        return EmptyRegions.around(self.octree, is_inside, may_leak=self._may_leak)
 
     def sample(
         self, points: Any, *, space: str = "world", interpolation: str = "trilinear", lod: int | None = None

@@ -57,15 +57,17 @@ class EmptyRegions:
     bounds: np.ndarray  # [2^k, 2^k, 2^k] float32, k = min(lods, 7): no point of the cell is nearer to the surface
 
     @staticmethod
-    def around(octree: Octree, is_inside: SignTest) -> "EmptyRegions":
+    def around(octree: Octree, is_inside: SignTest, *, may_leak: bool = False) -> "EmptyRegions":
         """The regions between the finest cells of an octree of one object.
 
         A region at the border of the cube is outside; of another, the faces that it shares with occupied cells decide.
-        Where many faces of the outside say that they are inside, the shell has holes, as predicted ones may: then it
-        is made thicker until it has none, and what that cuts off is a region of its own.
+        Where a shell may leak and many faces of the outside say that they are inside, it has holes: then it is made
+        thicker until it has none, and what that cuts off is a region of its own.
 
         Args:
             is_inside: asked at the centres of those faces.
+            may_leak: the shell is a guess of the networks. That of a file is the true one, and what faces of its
+                outside say is an error of the distance, as beside parts that are thinner than a cell.
         """
         side = 1 << octree.lods
         cells = octree.cells(octree.lods)[1]
@@ -76,7 +78,7 @@ class EmptyRegions:
         answers = np.asarray(is_inside(faces * (2.0 / side) - 1.0), bool)
         inside = (~open_regions & _majority(regions[run], answers, len(open_regions)))[regions]
         at_outside = open_regions[regions[run]]
-        if octree.lods <= _BOUND_LODS and at_outside.any() and answers[at_outside].mean() > _LEAK:
+        if may_leak and octree.lods <= _BOUND_LODS and at_outside.any() and answers[at_outside].mean() > _LEAK:
             sides = _sealed(cells, side, near[at_outside], answers[at_outside])
             empty = np.argwhere(sides != _OCCUPIED)
             within = runs.find(empty, side)

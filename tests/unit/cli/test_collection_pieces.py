@@ -120,6 +120,7 @@ def test_the_watch_looks_only_where_somebody_sees_it(monkeypatch: pytest.MonkeyP
 def _watched(presses: int, *, is_last: bool) -> list[str]:
     """What is still done when Ctrl-C is pressed in a step: "step" its end, "next" the step behind it."""
     done = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run may ignore it
     try:
         with TrainingWatch(ProgressBars()) as watch:
             for _ in range(presses):
@@ -130,7 +131,7 @@ def _watched(presses: int, *, is_last: bool) -> list[str]:
                 done.append("next")
     except KeyboardInterrupt:
         done.append("stopped")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     return done
 
 

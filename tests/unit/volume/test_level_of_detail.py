@@ -21,7 +21,11 @@ from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.level_of_detail import has_own_distance
 from fieldcodec.volume.quality import Quality
 
-GOLDEN = [path for path in sorted((Path(__file__).parents[2] / "golden").glob("*.fcodec")) if path.stem != "sequence"]
+GOLDEN = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "golden").glob("*.fcodec"))
+    if not path.stem.startswith(("sequence", "collection"))
+]
 
 
 @cache

@@ -24,7 +24,11 @@ from fieldcodec.volume.compressed import CompressedVolume, open_volume
 from fieldcodec.volume.lattice_choice import Candidate
 from fieldcodec.volume.quality import Quality
 
-GOLDEN = [path for path in sorted((Path(__file__).parents[2] / "golden").glob("*.fcodec")) if path.stem != "sequence"]
+GOLDEN = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "golden").glob("*.fcodec"))
+    if not path.stem.startswith(("sequence", "collection"))
+]
 
 
 def voxels_around(grid: SparseGrid) -> np.ndarray:
