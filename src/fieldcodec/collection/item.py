@@ -5,7 +5,6 @@ distance with the sign of the empty region (`regions`), which is all that a ray 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -24,6 +23,7 @@ from fieldcodec.grid.sampling import index_points
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.nets.fused_interpolation import LevelTable, first_layer_table, mix_levels, with_slopes
 from fieldcodec.nets.interpolation import Stencil
+from fieldcodec.nets.modes import one_thread
 from fieldcodec.nets.recursive import RecursiveField
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 from fieldcodec.nets.siren import OMEGA_0, Siren
@@ -98,6 +98,7 @@ class ItemField:
         self.placement, self.name = placement or Placement(), name
         self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
         self._threads, self._may_leak = threads, may_leak
+        self._cut: dict[int, Octree] = {}  # by level of detail, with the tables that were made for it
 
     @staticmethod
     def predicted(
@@ -236,11 +237,11 @@ class ItemField:
         none, jobs = np.zeros((0, len(decoder.layers[-1][1])), np.float32), _jobs(points)
         if len(jobs) <= 1 or self._threads == 1 or self._device.type != "cpu":
             return np.concatenate([none, *map(of, jobs)])
-        with _each_on_one_thread():
+        with one_thread():
             return np.concatenate([none, *map_threads(of, jobs, self._threads)])
 
     def _stencil(self, points: np.ndarray, lod: int | None) -> Stencil:
-        octree = self.octree if lod is None else self.octree.cut(lod)
+        octree = self.octree if lod is None else self._cut.setdefault(lod, self.octree.cut(lod))
         return Stencil.of(octree, np.zeros(len(points), np.int64), points, self._device)
 
     @cached_property
@@ -266,17 +267,6 @@ class ItemField:
             raise UsageError(f"space is {space!r}; allowed are {', '.join(SPACES)}")
         flat, shaped = index_points(points, SPACES[space], self._transform)
         return shaped(answer(flat.astype(np.float32)).astype(np.float32, copy=False))
-
-
-@contextmanager
-def _each_on_one_thread() -> Iterator[None]:
-    """PyTorch's own threads would be in the way of ours."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _parts(count: int) -> Iterator[slice]:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
@@ -21,6 +21,7 @@ from fieldcodec.fit.muon import Muon
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.nets.balanced_steps import balanced_steps
 from fieldcodec.nets.frozen_recursive import latent_step_for, round_latents, rounded, steps_for
+from fieldcodec.nets.modes import fitting_precision, one_thread
 from fieldcodec.nets.recursive import RecursiveField, new_latents
 
 _BETAS = (0.9, 0.99)
@@ -90,7 +91,8 @@ class CollectionTraining:
 
     def run(self, on_event: OnEvent = ignore_event) -> Iterator[Losses]:
         """Trains to the end of the schedule, a step at each turn, so that a caller can look, save or stop."""
-        with _matmul_precision(self.device), _one_thread(self.device):
+        # on a CPU the threads work on different objects, not on the same product
+        with fitting_precision(self.device), one_thread() if self.device.type == "cpu" else nullcontext():
             while self.progress < 1:
                 start = time.monotonic()
                 losses = self._make_step()
@@ -313,25 +315,3 @@ def _optimisers(
         groups[0]["params"] = [each for each in parameters if each.dim() == 1]
     groups.append({"params": [latents], "lr": settings.latent_rate})
     return [*found, torch.optim.Adam(groups, betas=_BETAS)]
-
-
-@contextmanager
-def _matmul_precision(device: torch.device) -> Iterator[None]:
-    """On a GPU products of float32 matrices may be computed with fewer bits (TF32)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU the threads work on different objects, not on the same product, which is too small to share."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if device.type == "cpu" else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

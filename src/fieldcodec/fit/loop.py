@@ -3,10 +3,8 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
-import torch
 
 from fieldcodec.fit.batches import batches
 from fieldcodec.fit.held_out import HeldOut
@@ -16,6 +14,7 @@ from fieldcodec.fit.rounding import choose_steps
 from fieldcodec.fit.samplers import Sampler
 from fieldcodec.fit.steps import EagerStep, GraphedStep, Step
 from fieldcodec.nets.experts import ExpertNetwork
+from fieldcodec.nets.modes import fitting_precision
 
 _REPORT_EVERY = 10
 
@@ -37,7 +36,7 @@ def fit_network(
     held_out = HeldOut.of(sampler, network.spec.experts, seed, device)
     made = samples = 0
     smooth = free_loss = math.inf
-    with _matmul_precision(device):
+    with fitting_precision(device):
         for number, planned in enumerate(phases):
             phase = planned.after(made)
             if phase.weight_bits and network.steps is None:
@@ -115,15 +114,3 @@ class _Stopper:
         if loss < self._best * (1 - phase.plateau_gain):
             self._best, self._best_step = loss, step
         return bool(phase.plateau_steps) and step - self._best_step > phase.plateau_steps
-
-
-@contextmanager
-def _matmul_precision(device: torch.device) -> Iterator[None]:
-    """TF32 products on CUDA while fitting: gradients do not need more; evaluation keeps full float32."""
-    before = torch.get_float32_matmul_precision()
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -1,7 +1,5 @@
 """Fitting the network of `lattice.refinement`: float weights that are rounded in every step, as they will be stored."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch.nn import functional
 
 from fieldcodec.lattice.refinement import Refinement, Sight, rounded_weights, shapes_of
 from fieldcodec.lattice.refinement_kernels import LEAK, ONE, WEIGHT_SHIFT
+from fieldcodec.nets.modes import one_thread
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def fit_refinement(
     generator = torch.Generator().manual_seed(seed)
     parameters = _started(options.widths, generator) if start is None else _stored(start)
     steps = options.steps if start is None else options.again
-    with _one_thread():
+    with one_thread():
         _optimise(parameters, features, errors, importance, steps, options, generator)
     return Refinement(sight, rounded_weights([parameter.detach().numpy() for parameter in parameters]))
 
@@ -72,17 +71,6 @@ def _optimise(
         loss.backward()
         optimiser.step()
         schedule.step()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Products so small take longer on several threads, and many times longer on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _started(widths: tuple[int, int], generator: torch.Generator) -> list[Tensor]:

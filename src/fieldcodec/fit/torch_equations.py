@@ -11,7 +11,6 @@ Sums over all coefficients are taken in float64 and stay on the device.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -24,6 +23,7 @@ from fieldcodec.lattice import basis
 from fieldcodec.lattice.equations import DIAGONAL_FLOOR, SMALLEST, MakeEquations, NormalEquations
 from fieldcodec.lattice.host_equations import HostEquations
 from fieldcodec.lattice.operator import Lattice
+from fieldcodec.nets.modes import product_precision
 
 _GPU_LEAVES = 16384  # of a part: 32 MiB of voxels, enough to keep a GPU busy
 _CPU_LEAVES = 128  # 256 KiB, within a core's cache
@@ -59,17 +59,6 @@ class TorchSolver:
         return self._operators[lattice]
 
 
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Products without TF32, whatever the caller has set: a fine step needs every bit of a coefficient."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 @dataclass(frozen=True, eq=False)
 class _Part:
     """L leaves of the same phases.
@@ -84,7 +73,8 @@ class _Part:
     nodes: Tensor
     weights: tuple[Tensor, Tensor, Tensor]
 
-    @_full_precision()
+    # without TF32, whatever the caller has set: a fine step needs every bit of a coefficient
+    @product_precision("highest")
     def expand(self, coefficients: Tensor) -> Tensor:
         """[n] -> [512, L]."""
         wx, wy, wz = self.weights
@@ -94,7 +84,7 @@ class _Part:
         along_y = torch.bmm(wy.expand(LEAF_DIM, -1, -1), along_x).view(LEAF_DIM**2, kz, leaves)
         return torch.bmm(wz.expand(LEAF_DIM**2, -1, -1), along_y).view(LEAF_SLOTS, leaves)
 
-    @_full_precision()
+    @product_precision("highest")
     def contract_into(self, total: Tensor, values: Tensor, weights: tuple[Tensor, Tensor, Tensor]) -> None:
         """Adds to total [n] what values [512, L] give to the nodes; the adjoint of `expand` where weights are its."""
         wx, wy, wz = weights

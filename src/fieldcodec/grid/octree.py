@@ -100,8 +100,14 @@ class Octree:
         return Octree(1, tuple(masks))
 
     def cut(self, lods: int) -> "Octree":
-        """The first levels alone."""
-        return Octree(self.roots, self.child_masks[:lods])
+        """The first levels alone; this one, with all that is known of it, where these are all of its levels."""
+        return self if lods >= self.lods else Octree(self.roots, self.child_masks[:lods])
+
+    @cached_property
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """`child_rows` of all levels as one array, and where each level starts in it, with the end."""
+        starts = np.concatenate([[0], np.cumsum([len(table) for table in self.child_rows])])
+        return np.concatenate(self.child_rows), starts
 
 
 def morton(cells: np.ndarray) -> np.ndarray:
@@ -139,8 +145,7 @@ def stencils(octree: Octree, roots: np.ndarray, points: np.ndarray) -> tuple[np.
     roots = np.ascontiguousarray(roots, np.int64)
     if not len(points):
         return rows, places
-    starts = np.concatenate([[0], np.cumsum([len(table) for table in octree.child_rows])])
-    _find(np.concatenate(octree.child_rows), starts, roots, points, rows, places)
+    _find(*octree.tables, roots, points, rows, places)
     return rows, places
 
 
