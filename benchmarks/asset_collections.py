@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 
 from fieldcodec.bench.machine import commit, machine
+from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.encode import encode_collection
 from fieldcodec.collection.inputs import find_inputs
-from fieldcodec.collection.measure import ItemQuality, measure_item
+from fieldcodec.collection.measure import ItemQuality, mean_of, measure_item
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import PRESETS, CollectionSettings
-from fieldcodec.io.mesh.appearance import read_coloured_mesh
 from fieldcodec.io.mesh.read import Mesh, read_mesh
-from fieldcodec.metrics.shapes import match_surfaces, sample_triangles
+from fieldcodec.metrics.shapes import match_surfaces, overlap, sample_triangles
 
 RESULTS = Path(__file__).parent / "results" / "collections"
 SOLID = ("apple", "banana", "doorknob", "elephant", "hand", "lightbulb", "mouse", "piggybank")
@@ -137,17 +137,9 @@ def levels_of_detail(collection: CompressedCollection, assets: Sequence[Asset]) 
         for item, asset in zip(collection, assets, strict=True):
             points, inside = asset.volume.points[:30_000], asset.volume.distances[:30_000] < 0
             guess = item.distance(points, space="model", lod=lod) < 0
-            overlaps.append(100 * (inside & guess).sum() / max((inside | guess).sum(), 1))
+            overlaps.append(overlap(inside, guess) or 0.0)
         found[str(lod)] = mean(overlaps)
     return found
-
-
-def source_bytes(paths: Sequence[Path]) -> int:
-    """Of the meshes and all that belongs to them; textures of several meshes count once."""
-    files = set(paths)
-    for path in paths:
-        files.update(read_coloured_mesh(path).companions.found.values())
-    return sum(path.stat().st_size for path in files)
 
 
 def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -> dict[str, Any]:
@@ -195,7 +187,7 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         "seconds_to_prepare": prepared,
         "seconds_to_encode": seconds,
         "bytes": size,
-        "source_bytes": source_bytes(paths),
+        "source_bytes": sum(path.stat().st_size for path in source_files(paths, made.has_colours)),
         "bytes_as_floats": 4 * (spec.num_parameters + len(assets) * spec.latent),
         "mean": means(qualities),
         **others,
@@ -211,11 +203,8 @@ def thickness(asset: Asset, area: float) -> float:
 
 def means(qualities: Sequence[ItemQuality]) -> dict[str, float | None]:
     """Over the objects that have a number."""
-    found: dict[str, float | None] = {}
-    for name in ("iou", "chamfer", "chamfer_floor", "mean_distance", "normal_consistency", "psnr", "distance_error"):
-        values = [value for quality in qualities if (value := getattr(quality, name)) is not None]
-        found[name] = mean(values) if values else None
-    return found
+    names = ("iou", "chamfer", "chamfer_floor", "mean_distance", "normal_consistency", "psnr", "distance_error")
+    return {name: mean_of(qualities, name) for name in names}
 
 
 def main() -> int:

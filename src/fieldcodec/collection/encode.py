@@ -1,5 +1,6 @@
 """Assets -> CompressedCollection."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -116,7 +117,7 @@ def _train(
         load_checkpoint(checkpoint, training)
     saved = time.monotonic()
     for losses in training.run(on_event):
-        if not torch.isfinite(torch.tensor([losses.occupancy, losses.distance, losses.colour])).all():
+        if not math.isfinite(losses.occupancy + losses.distance + losses.colour):
             raise UsageError(
                 f"training diverged at step {training.step}: a loss is not finite. Lower matrix_rate, learning_rate "
                 "or latent_rate"

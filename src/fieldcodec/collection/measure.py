@@ -1,5 +1,6 @@
 """How well an object of a collection stands for the one that it was fitted to."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -54,6 +55,13 @@ class ItemQuality:
     def to_json(self) -> dict[str, Any]:
         """Numbers by name; what is infinite becomes None, which JSON has a word for."""
         return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
+
+
+def mean_of(qualities: Sequence[ItemQuality], measure: str) -> float | None:
+    """Of a measure over the objects that have it; None where none has."""
+    values = [getattr(quality, measure) for quality in qualities]
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else None
 
 
 def measure_item(

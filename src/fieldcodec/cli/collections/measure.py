@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fieldcodec.cli.console import ProgressBars
 from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.compressed import CompressedCollection
-from fieldcodec.collection.measure import ItemQuality, measure_item
+from fieldcodec.collection.measure import ItemQuality, mean_of, measure_item
 from fieldcodec.nets.device import choose_device
 
 MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr")
@@ -54,9 +52,7 @@ class CollectionReport:
 
     def mean(self, measure: str) -> float | None:
         """Of a measure over the objects that have it."""
-        values = [getattr(quality, measure) for quality in self.qualities]
-        known = [value for value in values if value is not None and np.isfinite(value)]
-        return float(np.mean(known)) if known else None
+        return mean_of(self.qualities, measure)
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
