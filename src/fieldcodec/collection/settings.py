@@ -1,9 +1,9 @@
 """Every knob of the collection codec, with presets."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from fieldcodec.errors import UsageError
+from fieldcodec.knobs import changed_knobs, check_knobs, preset_of, refuse_unknown_knobs
 from fieldcodec.nets.recursive_spec import MAX_LODS, Colour, Fusion, RecursiveSpec
 
 _CHOICES = {
@@ -96,12 +96,7 @@ class CollectionSettings:
     """Makes encoding repeatable on one machine."""
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed is {low} to {high}")
+        check_knobs(self, _CHOICES, _RANGES)
 
     def spec(self, colour: Colour) -> RecursiveSpec:
         """The networks."""
@@ -112,21 +107,16 @@ class CollectionSettings:
     @staticmethod
     def preset(name: str) -> "CollectionSettings":
         """Settings by name; see `PRESETS`."""
-        if name not in PRESETS:
-            raise UsageError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
-        return PRESETS[name]
+        return preset_of(PRESETS, name)
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults."""
-        default = asdict(CollectionSettings())
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
+        return changed_knobs(self)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "CollectionSettings":
         """Settings from `to_json`; keys of other versions are refused by name."""
-        unknown = sorted(set(data) - {item.name for item in fields(CollectionSettings)})
-        if unknown:
-            raise UsageError(f"unknown settings: {', '.join(unknown)}")
+        refuse_unknown_knobs(CollectionSettings, data)
         return CollectionSettings(**data)
 
 

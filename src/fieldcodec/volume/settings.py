@@ -1,10 +1,11 @@
 """Every knob of the volume codec, with presets (NeuralVDB, Table 4 and Appendix E)."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fieldcodec.errors import UsageError
+from fieldcodec.knobs import changed_knobs, check_knobs, preset_of, refuse_unknown_knobs
 from fieldcodec.volume.grid_quality import parse_grid_quality, single_demands
 from fieldcodec.volume.quality import Quality
 
@@ -125,12 +126,7 @@ class VolumeSettings:
     part, or up to what `target_rmse` allows; training with rounded weights then takes most of it back. 0: never."""
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        for name, (low, high) in _RANGES.items():
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{name} is {getattr(self, name)!r}; allowed is {low} to {high}")
+        check_knobs(self, _CHOICES, _RANGES)
         parse_grid_quality(self.grid_quality)
         if self.subdomain_size % 8:
             raise UsageError(f"subdomain_size is {self.subdomain_size}; it must be a multiple of 8")
@@ -140,22 +136,16 @@ class VolumeSettings:
     @staticmethod
     def preset(name: str) -> "VolumeSettings":
         """Settings by name; see `PRESETS`."""
-        if name not in PRESETS:
-            raise UsageError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
-        return PRESETS[name]
+        return preset_of(PRESETS, name)
 
     def to_json(self) -> dict[str, Any]:
         """What differs from the defaults."""
-        default = VolumeSettings()
-        changed = {item.name for item in fields(self) if getattr(self, item.name) != getattr(default, item.name)}
-        return {name: value for name, value in asdict(self).items() if name in changed}
+        return changed_knobs(self)
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "VolumeSettings":
         """Settings from `to_json`; keys of other versions are refused by name."""
-        unknown = sorted(set(data) - {item.name for item in fields(VolumeSettings)})
-        if unknown:
-            raise UsageError(f"unknown settings: {', '.join(unknown)}")
+        refuse_unknown_knobs(VolumeSettings, data)
         known = dict(data)
         if "quality" in known:
             known["quality"] = Quality.from_json(known["quality"])
