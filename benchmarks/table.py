@@ -21,6 +21,9 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CURVES_BEGIN, CURVES_END = "<!-- curves:begin -->", "<!-- curves:end -->"
 SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
+ACCESS = RESULTS / "random-access"
+ACCESS_BEGIN, ACCESS_END = "<!-- access:begin -->", "<!-- access:end -->"
+ACCESS_ORDER = ("smoke", "sphere", "cloud", "bunny", "sphere-network")
 COLLECTIONS = RESULTS / "collections"
 COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
 COLLECTIONS_ORDER = (
@@ -151,6 +154,48 @@ def sequences(folder: Path = SEQUENCES) -> str:
     note = "Pairs are of the sequence and of frame by frame; means over the frames."
     tables = [_markdown(heads[0], files), "", note, "", _markdown(heads[1], grids)]
     return "\n".join([*tables, "", "\n".join(machines(results))])
+
+
+def access(folder: Path = ACCESS) -> str:
+    """The tables of random access: times beside NanoVDB's, and errors at equal numbers stored."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for name in ACCESS_ORDER
+        if (path := folder / f"{name}.json").is_file()
+    ]
+    equal = folder / "equal-memory.json"
+    if not results or not equal.is_file():
+        return "Nothing is recorded yet; `python benchmarks/random_access.py` and `equal_memory.py` make it."
+    heads = (
+        ["volume", "threads", "NanoVDB nearest / trilinear / tricubic", "ours, decoded", "ours, from the file, warm",
+         "warm, of NanoVDB's time", "trilinear, world space, warm", "trilinear, cold", "continuous field",
+         "bare network", "opening"],
+        ["stored", "numbers", "voxels", "ours", "nearest", "trilinear", "tricubic"],
+    )  # fmt: skip
+    entries = json.loads(equal.read_text(encoding="utf-8"))["entries"]
+    errors = [
+        [entry["stored"], f"{entry['numbers']:,}", f"{entry['voxels_per_side']}³"]
+        + [f"{entry['rmse'][name]:.4f}" for name in ("ours", "nearest", "trilinear", "tricubic")]
+        for entry in entries
+    ]
+    times = [row for result in results for row in _access_rows(result)]
+    between = "Root mean square error of what stores equally many numbers:"
+    return "\n\n".join([_markdown(heads[0], times), "\n".join(machines(results)), between, _markdown(heads[1], errors)])
+
+
+def _access_rows(result: Result) -> list[list[str]]:
+    """Milliseconds, of each number of threads."""
+    kinds = ("nearest", "trilinear", "tricubic")
+    rows = []
+    for threads, taken in result["milliseconds"].items():
+        three = {who: [taken.get(f"{who}-{kind}") for kind in kinds] for who in ("nanovdb", "decoded", "warm")}
+        ratios = [a / b if b else None for a, b in zip(three["warm"], three["nanovdb"], strict=True)]
+        single = [taken.get(name) for name in ("warm-trilinear-world", "cold-trilinear", "field", "network", "open")]
+        rows.append([
+            result["name"], threads, *[" / ".join(map(_whole, three[who])) for who in three],
+            " / ".join(map(_number, ratios)), *map(_whole, single),
+        ])  # fmt: skip
+    return rows
 
 
 def collections(folder: Path = COLLECTIONS) -> str:
@@ -302,6 +347,10 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
 def _millions(value: float | None) -> str:
     return "-" if value is None else f"{value / 1e6:.3g}"
 
@@ -332,6 +381,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     page = ROOT / "docs" / "results.md"
     found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
+    found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
     return found
 

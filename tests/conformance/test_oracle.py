@@ -3,14 +3,12 @@
 Topology and everything stored exactly must agree bit for bit; what networks give, within float32's rounding.
 """
 
-import importlib.util
 import subprocess
 import sys
 import zlib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.frozen import FrozenNetwork
 from fieldcodec.nets.integer import LOGIT_UNIT, VALUE_UNIT, ExactNetwork
 from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle import networks as oracle_networks
 from fieldcodec.testing.oracle.bits import decode_integers
 from fieldcodec.testing.oracle.container import meta_json
@@ -45,17 +44,7 @@ from fieldcodec.testing.oracle.weights import decode_weights
 from fieldcodec.volume import network_encode, values_codec
 from fieldcodec.volume.networks import encode_network
 
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-volumes = _load("oracle_volumes")
+volumes = load_module(Path(__file__).with_name("oracle_volumes.py"))
 _TOLERANCE = 1e-4  # of the value range
 
 

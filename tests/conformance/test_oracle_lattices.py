@@ -3,10 +3,7 @@
 All of them are integers, or doubles whose every operation is specified: both decoders must agree bit for bit.
 """
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ from fieldcodec.io.mesh.coded import decode_mesh, encode_mesh, leaf_distances_to
 from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.lattice.nodes import NodeSet
 from fieldcodec.lattice.refinement import Neighbourhoods, Refinement, Sight, shapes_of
+from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle import coefficients as oracle_coefficients
 from fieldcodec.testing.oracle.margin_masks import decode_margin_masks
 from fieldcodec.testing.oracle.mesh import distances_to_mesh
@@ -34,17 +32,7 @@ from fieldcodec.testing.oracle.volume import decode_volume
 Places = list[tuple[int, int, int]]
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-lattices = _load("oracle_lattices")
+lattices = load_module(Path(__file__).with_name("oracle_lattices.py"))
 
 
 @pytest.mark.parametrize("name", lattices.CASES)

@@ -1,10 +1,7 @@
 """The codec against the oracle: grids predicted from earlier frames, bit for bit."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from fieldcodec.errors import FormatError
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.nets.frozen import FrozenNetwork, IntegerTensor
 from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle import networks as oracle_networks
 from fieldcodec.testing.oracle.sequence import decode_group, decode_sequence
 from fieldcodec.volume.compressed import CompressedVolume
@@ -21,20 +19,7 @@ from fieldcodec.volume.networks import encode_network, encode_network_difference
 from fieldcodec.volume.sequence.compressed import CompressedSequence
 from fieldcodec.volume.sequence.group import CompressedGroup
 
-
-def _load(name: str) -> ModuleType:
-    if name in sys.modules:  # with what other tests have encoded
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-sequences = _load("oracle_sequences")
+sequences = load_module(Path(__file__).with_name("oracle_sequences.py"))
 
 
 def _assert_same(ours: VolumeFile, theirs: VolumeFile) -> None:

@@ -1,23 +1,19 @@
 """The tables of the documentation are those that benchmarks/table.py makes of the recorded results."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from fieldcodec.testing.modules import load_module
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_table", ROOT / "benchmarks" / "table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(ROOT / "benchmarks" / "table.py")
 
 
 def test_tables_are_up_to_date(table: ModuleType) -> None:

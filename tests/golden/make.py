@@ -5,12 +5,9 @@ docs/format.md, reads from it. A later release must read the same: never write o
 """
 
 import argparse
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -18,6 +15,7 @@ import fieldcodec as fc
 from fieldcodec.grid.octree import Octree
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.testing.collections import TINY, random_collection
+from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle.collection import decode_collection
 from fieldcodec.testing.oracle.sequence import decode_sequence
 from fieldcodec.testing.oracle.tree import fingerprint
@@ -29,18 +27,8 @@ LIMIT = 6000  # bytes of one file
 VALUES = ("leaf_values", "lower_tile_values", "upper_tile_values", "root_tile_values", "background")
 
 
-def _load(name: str) -> ModuleType:
-    """A module of the conformance tests, which have the volumes."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER.parent / "conformance" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-volumes, lattices, sequences = _load("oracle_volumes"), _load("oracle_lattices"), _load("oracle_sequences")
+_ORACLES = ("volumes", "lattices", "sequences")
+volumes, lattices, sequences = (load_module(FOLDER.parent / "conformance" / f"oracle_{name}.py") for name in _ORACLES)
 SEQUENCES = {"sequence": sequences.several, "sequence_networks": sequences.networks}
 COLLECTIONS = {
     "collection": TINY,

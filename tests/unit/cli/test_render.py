@@ -1,18 +1,16 @@
 """`fieldcodec render`: pictures, frames, comparisons, and what it says to bad options."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import fieldcodec as fc
-from fieldcodec import cli
 from fieldcodec.grid.procedural import sphere_level_set
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.testing.commands import json_of, run
 
 SMALL = ["--size", "48x40", "--supersampling", "1"]
 
@@ -24,22 +22,12 @@ def smoke(tmp_path: Path, small_fog: SparseGrid) -> Path:
     return path
 
 
-def _run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
-
-
-def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
-    capsys.readouterr()
-    assert _run(*arguments, "--json") == 0
-    return json.loads(capsys.readouterr().out)
-
-
 def _pixels(path: str | Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
 def test_the_largest_grid_is_drawn_beside_its_file(smoke: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = _json(capsys, "render", smoke, *SMALL)
+    found = json_of(capsys, "render", smoke, *SMALL)
     assert found["outputs"] == [str(smoke.with_suffix(".png"))]
     assert found["grid"] == "density"
     assert found["ssim"] is None
@@ -60,7 +48,7 @@ def test_the_largest_grid_is_drawn_beside_its_file(smoke: Path, capsys: pytest.C
 )
 def test_every_look_makes_a_picture(smoke: Path, tmp_path: Path, extra: list[str]) -> None:
     out = tmp_path / "out.png"
-    assert _run("render", smoke, "-o", out, "--transparent", *SMALL, *extra) == 0
+    assert run("render", smoke, "-o", out, "--transparent", *SMALL, *extra) == 0
     picture = _pixels(out)
     assert picture.shape == (40, 48, 4)
     assert picture[20, 24, 3] > 0
@@ -69,22 +57,22 @@ def test_every_look_makes_a_picture(smoke: Path, tmp_path: Path, extra: list[str
 
 def test_frames_of_a_turntable_are_numbered(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "turn.png"
-    found = _json(capsys, "render", smoke, "-o", out, "--turntable", 3, *SMALL)
+    found = json_of(capsys, "render", smoke, "-o", out, "--turntable", 3, *SMALL)
     assert found["outputs"] == [str(tmp_path / f"turn_00{number}.png") for number in range(3)]
     first, second = (_pixels(path) for path in found["outputs"][:2])
     assert not np.array_equal(first, second)
-    assert _run("render", smoke, "-o", out, "--turntable", 2, *SMALL) == 2  # they exist
+    assert run("render", smoke, "-o", out, "--turntable", 2, *SMALL) == 2  # they exist
 
 
 def test_two_volumes_are_drawn_side_by_side(
     smoke: Path, small_fog: SparseGrid, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, other = tmp_path / "both.png", tmp_path / "other.vdb"
-    same = _json(capsys, "render", smoke, "-o", out, "--compare", smoke, *SMALL)
+    same = json_of(capsys, "render", smoke, "-o", out, "--compare", smoke, *SMALL)
     assert same["ssim"] == pytest.approx(1)
     assert _pixels(out).shape[1] > 96
     fc.write_volumes(other, fc.VolumeFile((replace(small_fog, leaf_values=small_fog.leaf_values * np.float32(0.4)),)))
-    assert _run("render", other, "-o", out, "--compare", smoke, "--overwrite", *SMALL) == 0
+    assert run("render", other, "-o", out, "--compare", smoke, "--overwrite", *SMALL) == 0
     captured = capsys.readouterr()
     assert 0.2 < float(captured.out.removeprefix("SSIM ")) < 0.99
     assert "wrote" in captured.err
@@ -92,10 +80,10 @@ def test_two_volumes_are_drawn_side_by_side(
 
 def test_compressed_files_are_decoded(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = tmp_path / "small.fcodec"
-    assert _run("encode", smoke, "-o", small, "--lossless", "--no-check") == 0
-    found = _json(capsys, "render", small, "-o", tmp_path / "a.png", "--compare", smoke, *SMALL)
+    assert run("encode", smoke, "-o", small, "--lossless", "--no-check") == 0
+    found = json_of(capsys, "render", small, "-o", tmp_path / "a.png", "--compare", smoke, *SMALL)
     assert found["ssim"] == pytest.approx(1)
-    found = _json(capsys, "render", small, "-o", tmp_path / "b.png", "--grid", "#0", *SMALL)
+    found = json_of(capsys, "render", small, "-o", tmp_path / "b.png", "--grid", "#0", *SMALL)
     assert found["grid"] == "sphere"
     direct = fc.render(fc.open(small), None, fc.RenderOptions())
     assert direct.shape == (512, 512, 3)
@@ -127,7 +115,7 @@ def test_bad_options_are_refused_plainly(
     smoke: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code, words, arguments
 ) -> None:
     monkeypatch.chdir(smoke.parent)
-    assert _run("render", "smoke.vdb", *arguments) == code
+    assert run("render", "smoke.vdb", *arguments) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("fieldcodec: error: ")

@@ -1,7 +1,5 @@
 """Damaged and crafted files of collections: a named error, never another exception, a hang or a huge allocation."""
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.testing.collections import random_collection
+from fieldcodec.testing.forged import MISSING, places_of, replaced
 from fieldcodec.volume.compressed import CompressedVolume
 
 HOSTILE = [None, True, -1, 0, 3, 2**31, 2**63, 10**400, 0.5, 1e308, "", "cup", "../x", [], [1], [[]], {}, {"a": 1}]
-_MISSING = object()
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +48,6 @@ def test_every_prefix_is_noticed(data: bytes) -> None:
         _decode(data + b"\0")
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from _paths(value[key], (*path, key))
-
-
-def _with(meta: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    changed = copy.deepcopy(meta)
-    target = changed
-    for key in path[:-1]:
-        target = target[key]
-    if value is _MISSING:
-        del target[path[-1]]
-    else:
-        target[path[-1]] = value
-    return changed
-
-
 def _forged(data: bytes, id: int, content: bytes) -> bytes:
     """The same file with another section and right checksums: what a forger would write."""
     opened = Container.from_bytes(data)
@@ -80,13 +57,13 @@ def _forged(data: bytes, id: int, content: bytes) -> bytes:
 
 def test_forged_descriptions_raise_nothing_but_format_errors(data: bytes) -> None:
     meta = Container.from_bytes(data).meta()
-    paths = [path for path in _paths(meta) if path[:1] not in (("settings",), ("metadata",))]
+    paths = [path for path in places_of(meta) if path[:1] not in (("settings",), ("metadata",))]
     assert len(paths) > 45
     refused, wrong = 0, []
     for path in paths:
-        for value in [*HOSTILE, *([_MISSING] if path else [])]:
+        for value in [*HOSTILE, *([MISSING] if path else [])]:
             try:
-                _decode(_forged(data, SectionId.META, Section.meta(_with(meta, path, value)).data))
+                _decode(_forged(data, SectionId.META, Section.meta(replaced(meta, path, value)).data))
             except FormatError:
                 refused += 1
             except Exception as error:
@@ -117,7 +94,7 @@ def test_forged_descriptions_raise_nothing_but_format_errors(data: bytes) -> Non
 def test_messages_say_what_is_wrong(data: bytes, path: tuple[Any, ...], value: Any, problem: str) -> None:
     meta = Container.from_bytes(data).meta()
     with pytest.raises(FormatError, match=problem):
-        _decode(_forged(data, SectionId.META, Section.meta(_with(meta, path, value)).data))
+        _decode(_forged(data, SectionId.META, Section.meta(replaced(meta, path, value)).data))
 
 
 def test_forged_sections_raise_nothing_but_format_errors(data: bytes) -> None:

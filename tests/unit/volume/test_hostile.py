@@ -1,7 +1,5 @@
 """Damaged and crafted files: a named error, never another exception, a hang or a huge allocation."""
 
-import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +11,7 @@ from fieldcodec.container.container import Container, Section
 from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.sparse_grid import OpaqueGrid, VolumeFile
+from fieldcodec.testing.forged import MISSING, places_of, replaced
 from fieldcodec.testing.samples import dense, sphere
 
 TINY = fc.VolumeSettings(
@@ -58,33 +57,6 @@ def test_every_prefix_is_noticed(plain_file: bytes) -> None:
 HOSTILE = [None, True, -1, 0, 3, 2**31, 2**63, 10**30, 0.5, 1e308, "", "AAAA", "float", [], [1], [[]], {}, {"a": 1}]
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield path
-    if isinstance(value, dict):
-        for key in value:
-            yield from _paths(value[key], (*path, key))
-    elif isinstance(value, list):
-        for index in range(min(len(value), 3)):
-            yield from _paths(value[index], (*path, index))
-
-
-def _with(meta: Any, path: tuple[Any, ...], value: Any) -> Any:
-    if not path:
-        return value
-    changed = copy.deepcopy(meta)
-    target = changed
-    for key in path[:-1]:
-        target = target[key]
-    if value is _MISSING:
-        del target[path[-1]]
-    else:
-        target[path[-1]] = value
-    return changed
-
-
-_MISSING = object()
-
-
 def _with_meta(data: bytes, meta: Any) -> bytes:
     """The same file with another description and right checksums: what a forger would write."""
     opened = Container.from_bytes(data)
@@ -97,15 +69,15 @@ def _with_meta(data: bytes, meta: Any) -> bytes:
 def test_forged_descriptions_raise_nothing_but_format_errors(which: str, request: pytest.FixtureRequest) -> None:
     data = request.getfixturevalue(which)
     meta = Container.from_bytes(data).meta()
-    paths = [path for path in _paths(meta) if path[:1] != ("settings",)]
+    paths = [path for path in places_of(meta, most_of_list=3) if path[:1] != ("settings",)]
     assert len(paths) > 30
     rng = np.random.default_rng(0)
     refused, wrong = 0, []
     for path in paths:
         picks = rng.choice(len(HOSTILE), 4, replace=False)
-        for value in [*(HOSTILE[pick] for pick in picks), *([_MISSING] if path else [])]:
+        for value in [*(HOSTILE[pick] for pick in picks), *([MISSING] if path else [])]:
             try:
-                _decode(_with_meta(data, _with(meta, path, value)))
+                _decode(_with_meta(data, replaced(meta, path, value)))
             except FormatError:
                 refused += 1
             except Exception as error:

@@ -24,6 +24,13 @@ SINE = 1 << 22
 TURNS = 4.7746482927568605
 _SIZES = {"latent": 4096, "lods": 9, "base_width": 1 << 14, "base_layers": 8, "width": 4096, "layers": 8}
 _KEYS = {"name", "centre", "scale", "cells", "tree", "source_bytes"}
+_KINDS = {
+    "none": ["distance"],
+    "rgb": ["coloured", "distance"],
+    "radiance": ["radiance"],
+    "none+radiance": ["distance", "radiance"],
+    "rgb+radiance": ["coloured", "distance", "radiance"],
+}
 _NOT_IN_NAMES = {*'/\\:*?"<>|', *map(chr, range(32))}
 
 Vector = list[int]
@@ -57,6 +64,7 @@ class Object:
     scale: float
     masks: list[list[list[int]]]
     latents: list[list[Vector]]
+    kind: str
 
     def cells(self) -> list[list[tuple[int, int, int]]]:
         """Of each level from 1 on the coordinates of its cells."""
@@ -82,21 +90,32 @@ class Collection:
     networks: dict[str, list[Layer]]
     objects: list[Object]
 
-    def values(self, number: int, points: np.ndarray) -> np.ndarray:
-        """[n, 1 or 4] float64: distance (or density) and colour of an object at [n, 3] points of the cube."""
+    def values(self, number: int, points: np.ndarray, directions: np.ndarray | None = None) -> np.ndarray:
+        """[n, 1 or 4] float64: distance (or opacity, as from 0 up) and colour of an object at [n, 3] points of the cube.
+
+        Args:
+            directions: [n, 3] of radiance; zeros unless given.
+        """
         each, spec = self.objects[number], self.spec
         parts = []
         for level, (cells, latents) in enumerate(zip(each.cells(), each.latents, strict=True), 1):
             places = {cell: row for row, cell in enumerate(cells)}
             parts.append(np.array([_mixed(point, level, places, latents, spec["latent"]) for point in points]))
         fused = np.concatenate(parts, axis=1) if spec["fusion"] == "cat" else np.sum(parts, axis=0)
-        distance = _real(self.networks["psi"], fused)
-        if spec["colour"] == "none":
-            return distance
-        if spec["colour"] == "radiance":
-            distance = np.maximum(distance, 0)
-            fused = np.concatenate([fused, np.zeros((len(fused), 3))], axis=1)
-        return np.concatenate([distance, 1 / (1 + np.exp(-_real(self.networks["xi"], fused)))], axis=1)
+        is_radiance = each.kind == "radiance"
+        own = is_radiance and "rho" in self.networks
+        scalar = _real(self.networks["rho" if own else "psi"], fused)
+        if each.kind == "distance":
+            return scalar
+        if is_radiance:
+            scalar = np.maximum(scalar, 0)
+            fused = np.concatenate([fused, np.zeros((len(fused), 3)) if directions is None else directions], axis=1)
+        return np.concatenate([scalar, 1 / (1 + np.exp(-_real(self.networks["chi" if own else "xi"], fused)))], axis=1)
+
+    def densities(self, number: int, points: np.ndarray) -> np.ndarray:
+        """[n] float64: densities of a radiance field, for each unit of length in the cube."""
+        opacity = np.minimum(self.values(number, points)[:, 0], 1 - 2.0**-10)
+        return -np.log(1 - opacity) * 2.0 ** (self.spec["lods"] + 1)
 
 
 def decode_collection(data: bytes) -> Collection:
@@ -119,7 +138,7 @@ def decode_collection(data: bytes) -> Collection:
         streams = reader.streams(len(items)) if stored.get(CORRECTIONS) else [b""] * len(items)
         reader.end()
         objects = [
-            _unfold(networks, item, root, _read_flips(stream, item["cells"]))
+            _unfold(networks, item, root, _read_flips(stream, item["cells"]), _kind(item, spec))
             for item, root, stream in zip(items, roots, streams, strict=True)
         ]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -132,7 +151,7 @@ def _check_spec(spec: Any) -> dict[str, Any]:
         raise FormatError("the networks are not described completely")
     if any(type(spec[name]) is not int or not 1 <= spec[name] <= most for name, most in _SIZES.items()):
         raise FormatError("a size of the networks is out of its limits")
-    if spec["fusion"] not in ("cat", "sum") or spec["colour"] not in ("none", "rgb", "radiance"):
+    if spec["fusion"] not in ("cat", "sum") or spec["colour"] not in _KINDS:
         raise FormatError("the networks have an unknown fusion or colour")
     if sum((i + 1) * o for layers in _chains(spec).values() for i, o in layers) > 1 << 28:
         raise FormatError("the networks have too many parameters")
@@ -148,8 +167,10 @@ def _chains(spec: dict[str, Any]) -> dict[str, list[tuple[int, int]]]:
         "omega": [size, *hidden, 2],
         "psi": [fused, *hidden, 1],
     }
-    if spec["colour"] != "none":
+    if spec["colour"] in ("rgb", "radiance", "rgb+radiance"):
         chains["xi"] = [fused + 3 * (spec["colour"] == "radiance"), *hidden, 3]
+    if spec["colour"].endswith("+radiance"):
+        chains["rho"], chains["chi"] = [fused, *hidden, 1], [fused + 3, *hidden, 3]
     return {name: list(pairwise(chain)) for name, chain in chains.items()}
 
 
@@ -169,11 +190,17 @@ def _check_items(items: Any, spec: dict[str, Any]) -> None:
             raise FormatError("an object comes from no number of bytes")
         if len(item["tree"]) != 16 or set(item["tree"]) - set("0123456789abcdef"):
             raise FormatError("the hash of an octree is none")
+        if _kind(item, spec) not in _KINDS[spec["colour"]]:
+            raise FormatError("an object is of a kind that there are no networks for")
         counts = [1, *item["cells"]]
         if len(counts) != spec["lods"] + 1 or any(type(count) is not int for count in counts):
             raise FormatError("an object has other levels")
         if any(not 0 <= below <= min(8 * above, most) for above, below in pairwise(counts)):
             raise FormatError("an object has more cells than there can be")
+
+
+def _kind(item: dict[str, Any], spec: dict[str, Any]) -> Any:
+    return item.get("kind", _KINDS[spec["colour"]][0])
 
 
 def _read_networks(data: bytes, spec: dict[str, Any]) -> dict[str, list[Layer]]:
@@ -240,7 +267,9 @@ def _check_amount(numbers: int, data: bytes) -> None:
         raise FormatError("there are more numbers than such a number of bytes may hold")
 
 
-def _unfold(networks: dict[str, list[Layer]], item: dict[str, Any], root: Vector, flips: list[set[int]]) -> Object:
+def _unfold(
+    networks: dict[str, list[Layer]], item: dict[str, Any], root: Vector, flips: list[set[int]], kind: str
+) -> Object:
     cells, masks, latents = [root], [], []
     for wrong, most in zip(flips, item["cells"], strict=True):
         bits, below = [], []
@@ -259,7 +288,7 @@ def _unfold(networks: dict[str, list[Layer]], item: dict[str, Any], root: Vector
     if f"{xxhash.xxh3_64_intdigest(found):016x}" != item["tree"]:
         raise FormatError("an object has another octree than the file says")
     x, y, z = item["centre"]
-    return Object(item["name"], (x, y, z), item["scale"], masks, latents)
+    return Object(item["name"], (x, y, z), item["scale"], masks, latents, kind)
 
 
 def _children(phi: list[Layer], cell: Vector) -> list[Vector]:

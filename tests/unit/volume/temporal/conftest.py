@@ -1,12 +1,11 @@
 """Groups of predicted frames, which the conformance tests have."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from fieldcodec.testing.modules import load_module
 from fieldcodec.volume import decode
 from fieldcodec.volume.temporal.kept import MAX_BYTES, Kept
 
@@ -14,15 +13,7 @@ from fieldcodec.volume.temporal.kept import MAX_BYTES, Kept
 @pytest.fixture(scope="session")
 def sequences() -> ModuleType:
     """The module `oracle_sequences`, with what other tests have encoded."""
-    name = "oracle_sequences"
-    if name not in sys.modules:
-        path = Path(__file__).parents[3] / "conformance" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return load_module(Path(__file__).parents[3] / "conformance" / "oracle_sequences.py")
 
 
 @pytest.fixture
