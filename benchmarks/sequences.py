@@ -1,12 +1,12 @@
 """Measure the codec on sequences, beside files of single frames and general compressors; one JSON file per row.
 
-    python benchmarks/sequences.py NAME 'frames/smoke_%04d.vdb' [--frames 0-59] [--together=OPTIONS]
+    python benchmarks/sequences.py NAME 'frames/smoke_%04d.vdb' [--frames 0-59] [--alone=OPTIONS]
         [-- options of fieldcodec encode]
 
 Three files are made of the frames: one in groups of 16; one in groups of 1, which is every frame by itself; and an
 archive of the frames' own files by zstd, level 19, with a window as long as all of them. What frames take with
 16-bit values under Blosc is in the reports of the first two. Times to a frame are those of fresh processes.
-`--together` adds options for the first file alone, such as a looser demand that makes both equally good.
+`--alone` adds options for the second file, such as a stricter demand that makes both equally good.
 """
 
 import argparse
@@ -78,8 +78,10 @@ def seconds_to_frames(path: Path, numbers: list[int]) -> dict[str, float]:
     return seconds
 
 
-def measure(name: str, pattern: str, frames: str | None, options: list[str], grouped: list[str]) -> dict[str, Any]:
-    """One row; `grouped` are further options for the file in groups."""
+def measure(
+    name: str, pattern: str, frames: str | None, options: list[str], alone_options: list[str]
+) -> dict[str, Any]:
+    """One row; `alone_options` are further options for the file of single frames."""
     found = find_frames([pattern])
     if frames is not None:
         chosen = set(choose_numbers([frame.number for frame in found], frames))
@@ -88,8 +90,8 @@ def measure(name: str, pattern: str, frames: str | None, options: list[str], gro
     numbers = [frame.number for frame in found]
     with TemporaryDirectory() as folder:
         together, single = Path(folder) / "together.fcodec", Path(folder) / "single.fcodec"
-        sequence = encode(pattern, together, 16, [*options, *grouped])
-        alone = encode(pattern, single, 1, options)
+        sequence = encode(pattern, together, 16, options)
+        alone = encode(pattern, single, 1, [*options, *alone_options])
         first_group = [numbers[0], numbers[min(15, len(numbers) - 1)]]
         cold = seconds_to_frames(together, sorted({*first_group, numbers[len(numbers) // 2], numbers[-1]}))
     archive, seconds_archive = zstd_bytes([Path(frame.path) for frame in found])
@@ -100,7 +102,7 @@ def measure(name: str, pattern: str, frames: str | None, options: list[str], gro
         "commit": commit(),
         "machine": machine("cpu"),
         "options": options,
-        "options_together": grouped,
+        "options_alone": alone_options,
         "sequence": sequence,
         "alone": alone,
         "zstd": {"bytes": archive, "seconds": seconds_archive},
@@ -130,11 +132,11 @@ def main() -> int:
     parser.add_argument("name", help="of the row")
     parser.add_argument("pattern", help="of the frames' files")
     parser.add_argument("--frames", help="only these, such as 0-15")
-    parser.add_argument("--together", default="", help="further options of encode for the file in groups, in one text")
+    parser.add_argument("--alone", default="", help="further options of encode for the file of single frames")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("options", nargs="*", help="options of fieldcodec encode, after --")
     chosen = parser.parse_args()
-    result = measure(chosen.name, chosen.pattern, chosen.frames, chosen.options, shlex.split(chosen.together))
+    result = measure(chosen.name, chosen.pattern, chosen.frames, chosen.options, shlex.split(chosen.alone))
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / f"{chosen.name}.json").write_text(to_json_text(result) + "\n", encoding="utf-8")
     print(summary(result))

@@ -3,7 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from fieldcodec.errors import UsageError
 
@@ -25,6 +29,19 @@ def available_threads() -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise UsageError(f"{VARIABLE} is {text!r}; allowed are whole numbers from 1; unset it to use all processors")
     return int(text)
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread_a_product() -> AbstractContextManager[object]:
+    """NumPy's products stay on the thread that asks for them, for the time of a `with` block.
+
+    Their own threads wait for work by spinning, and so take the processors from ours between any two products.
+    """
+    return _pools().limit(limits=1, user_api="blas")
 
 
 def map_threads(function: Callable[[_T], _R], jobs: Sequence[_T], threads: int | None) -> list[_R]:

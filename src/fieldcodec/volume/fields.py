@@ -87,11 +87,9 @@ class ExpertField:
         for expert in self.experts_near(points) if len(points) else []:
             corner = self.subdomains.corners[expert]
             rows = np.nonzero(np.all((points >= corner) & (points < corner + self.subdomains.extent), axis=1))[0]
-            for start in range(0, len(rows), CHUNK):
-                part = rows[start : start + CHUNK]
-                gate = self.subdomains.gate(expert, points[part])
-                total[part] += gate[:, None] * network.logits(expert, points[part] - corner)
-                weight[part] += gate
+            gate = self.subdomains.gate(expert, points[rows])
+            total[rows] += gate[:, None] * network.logits(expert, points[rows] - corner)
+            weight[rows] += gate
         return total // np.maximum(weight, 1)[:, None], weight == 0
 
 

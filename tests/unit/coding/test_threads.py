@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
+from threadpoolctl import threadpool_info
 
-from fieldcodec.coding.threads import VARIABLE, available_threads, map_threads
+from fieldcodec.coding.threads import VARIABLE, available_threads, map_threads, one_thread_a_product
 from fieldcodec.errors import UsageError
 
 
@@ -49,3 +50,13 @@ def test_a_number_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(UsageError, match=VARIABLE):
         available_threads()
+
+
+def test_products_keep_to_the_thread_that_asks_for_them_and_may_spread_again_afterwards() -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with one_thread_a_product():
+        assert threads() == [1] * len(before)
+    assert threads() == before

@@ -2,11 +2,11 @@
 
 import math
 
-import numba
 import numpy as np
 import pytest
 import torch
 
+from fieldcodec.coding.threads import VARIABLE
 from fieldcodec.nets import integer
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.fourier import integer_frequencies
@@ -96,19 +96,14 @@ def test_the_result_is_the_one_of_plain_integers() -> None:
     assert network.logits(0, points).tolist() == expected
 
 
-def test_thread_count_and_batch_do_not_change_a_bit() -> None:
+def test_thread_count_and_batch_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     network = ExactNetwork(FrozenNetwork.of(_network("sin", "fourier"), 8))
-    points = _points(1000)
+    points = _points(10_000)  # pieces of work for several threads
     whole = network.logits(1, points)
-    torch_threads, numba_threads = torch.get_num_threads(), numba.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        numba.set_num_threads(1)
+    for threads in ("1", "3"):
+        monkeypatch.setenv(VARIABLE, threads)
         assert np.array_equal(network.logits(1, points), whole)
-    finally:
-        torch.set_num_threads(torch_threads)
-        numba.set_num_threads(numba_threads)
-    shuffled = np.random.default_rng(0).permutation(1000)
+    shuffled = np.random.default_rng(0).permutation(10_000)
     assert np.array_equal(network.logits(1, points[shuffled]), whole[shuffled])
     assert np.array_equal(network.logits(1, points[:1]), whole[:1])
 
