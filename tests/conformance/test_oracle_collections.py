@@ -20,6 +20,8 @@ SPECS: dict[str, RecursiveSpec] = {
     "colours": TINY,
     "sum": replace(TINY, fusion="sum", colour="none"),
     "radiance": replace(TINY, colour="radiance", lods=4),
+    "shapes and radiance": replace(TINY, colour="none+radiance"),
+    "all kinds": replace(TINY, colour="rgb+radiance", fusion="sum"),
     "deep": replace(TINY, base_layers=3, layers=1, base_width=6, lods=2),
     "one number": replace(TINY, latent=1, width=1, base_width=1, lods=5),
 }
@@ -81,19 +83,27 @@ def _module() -> Any:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_fields_are_the_same_within_float32(name: str) -> None:
-    made = random_collection(SPECS[name], seed=1)
+    spec, rng = SPECS[name], np.random.default_rng(0)
+    kinds = (*spec.kinds, *spec.kinds[:1] * 2)[:3]
+    made = random_collection(spec, seed=1, kinds=kinds)
     read = decode_collection(made.to_bytes())
-    points = np.random.default_rng(0).uniform(-1, 1, (60, 3)).astype(np.float32)
-    network, unfolded = made.network(), made.unfold(1)
-    with torch.inference_mode():
-        fused = network.fused(unfolded.latents, Stencil.of(unfolded.octree, np.zeros(60, int), points))
-        radiance = made.spec.colour == "radiance"
-        found = (network.density(fused) if radiance else network.distance(fused))[:, None]
-        if made.has_colours:
-            found = torch.cat([found, network.colour(fused)], dim=1)
-    expected = read.values(1, points)
-    assert np.abs(found.numpy() - expected).max() < 1e-5
-    assert np.ptp(expected[:, 0]) > 1e-3
+    points = rng.uniform(-1, 1, (60, 3)).astype(np.float32)
+    directions = rng.normal(size=(60, 3)).astype(np.float32)
+    network = made.network()
+    for number, kind in enumerate(kinds):
+        assert read.objects[number].kind == kind == made.entry(number).kind
+        unfolded = made.unfold(number)
+        with torch.inference_mode():
+            fused = network.fused(unfolded.latents, Stencil.of(unfolded.octree, np.zeros(60, int), points))
+            if kind == "radiance":
+                said = [network.opacity(fused).clamp(min=0)[:, None], network.radiance(fused, torch.tensor(directions))]
+                density = network.density(fused).numpy()
+                assert density == pytest.approx(read.densities(number, points), rel=1e-3, abs=1e-3)
+            else:
+                said = [network.distance(fused)[:, None], *([network.colour(fused)] if kind == "coloured" else [])]
+        expected = read.values(number, points, directions)
+        assert np.abs(torch.cat(said, dim=1).numpy() - expected).max() < 1e-5
+        assert np.ptp(expected[:, 0]) > 1e-3
 
 
 def test_the_oracle_notices_damage() -> None:

@@ -34,6 +34,7 @@ COLLECTIONS = {
     "collection": TINY,
     "collection_sum": replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4),
     "collection_radiance": replace(TINY, colour="radiance", layers=1, lods=2),
+    "collection_mixed": replace(TINY, colour="rgb+radiance"),
 }
 
 
@@ -63,7 +64,8 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
         if name in names:
             rng = np.random.default_rng(0)
             true = [Octree.of_cells(rng.integers(0, 1 << spec.lods, (n, 3)), spec.lods) for n in (4, 12)]
-            yield name, random_collection(spec, octrees=[None, *true], seed=1).to_bytes()
+            kinds = (*spec.kinds, *spec.kinds[:1] * 2)[:3]
+            yield name, random_collection(spec, octrees=[None, *true], kinds=kinds, seed=1).to_bytes()
     values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
     network_encode._FEW_TILES = 16
     for name, source, settings in _network_sources():
@@ -92,14 +94,20 @@ def _expected_of_frames(data: bytes) -> dict[str, np.ndarray]:
 def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
     """Octrees, latents in integers, and values at some points."""
     collection = decode_collection(data)
-    points = np.random.default_rng(1).uniform(-1, 1, (40, 3)).astype(np.float32)
-    arrays = {"points": points}
+    rng = np.random.default_rng(1)
+    points = rng.uniform(-1, 1, (40, 3)).astype(np.float32)
+    directions = rng.normal(size=(40, 3)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    arrays = {"points": points, "directions": directions}
     for number, item in enumerate(collection.objects):
         arrays[f"{number}.name"] = np.array(item.name)
         arrays[f"{number}.placement"] = np.array([*item.centre, item.scale])
         arrays[f"{number}.masks"] = np.array([mask for level in item.masks for mask in level], bool)
         arrays[f"{number}.latents"] = np.array([latent for level in item.latents for latent in level], np.int32)
         arrays[f"{number}.values"] = collection.values(number, points)
+        if item.kind == "radiance":
+            arrays[f"{number}.seen"] = collection.values(number, points, directions)
+            arrays[f"{number}.densities"] = collection.densities(number, points)
     return arrays
 
 

@@ -12,6 +12,7 @@ import torch
 
 import fieldcodec as fc
 from fieldcodec.collection.compressed import CompressedCollection
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid
 from fieldcodec.nets.interpolation import Stencil
 from fieldcodec.volume.compressed import CompressedVolume
@@ -24,7 +25,7 @@ SEQUENCES = {  # name -> grids of every frame
     "sequence": ["surface", "float", "vec3s"],
     "sequence_networks": ["smoke", "drop"],
 }
-COLLECTIONS = ("collection", "collection_sum", "collection_radiance")
+COLLECTIONS = ("collection", "collection_sum", "collection_radiance", "collection_mixed")
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
     "level_set_guided": ["network"],
@@ -108,20 +109,32 @@ def test_golden_collection(name: str) -> None:
         assert np.array_equal(np.concatenate(unfolded.octree.child_masks), expected[f"{number}.masks"])
         latents = expected[f"{number}.latents"].astype(np.float32) / np.float32(1 << 20)
         assert np.array_equal(torch.cat(unfolded.latents).numpy(), latents)
-        values = _values(opened, number, points)
-        assert values.shape == expected[f"{number}.values"].shape
-        scale = np.ptp(expected[f"{number}.values"], axis=0) + 1e-3
-        assert (np.abs(values - expected[f"{number}.values"]) <= TOLERANCE * scale).all()
+        _compare(_values(opened, number, points, np.zeros_like(points)), expected[f"{number}.values"])
+        if f"{number}.seen" in expected:
+            _compare(_values(opened, number, points, expected["directions"]), expected[f"{number}.seen"])
+            cells, item = expected[f"{number}.densities"], opened[number]
+            assert isinstance(item, RadianceItem)
+            found, inside = item.sample(points, space="model")[:, 0], item.in_cells(points)
+            assert 0 < inside.sum() < len(points)
+            assert (found[~inside] == 0).all()
+            assert np.abs(found[inside] - cells[inside]).max() <= TOLERANCE * cells.max()
 
 
-def _values(collection: CompressedCollection, number: int, points: np.ndarray) -> np.ndarray:
-    """Distance or density, and colour, at points of the cube."""
-    network, unfolded = collection.network(), collection.unfold(number)
+def _compare(values: np.ndarray, expected: np.ndarray) -> None:
+    assert values.shape == expected.shape
+    assert (np.abs(values - expected) <= TOLERANCE * (np.ptp(expected, axis=0) + 1e-3)).all()
+
+
+def _values(collection: CompressedCollection, number: int, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Distance or opacity, and colour, at points of the cube."""
+    network, unfolded, kind = collection.network(), collection.unfold(number), collection.kinds[number]
     with torch.inference_mode():
         fused = network.fused(unfolded.latents, Stencil.of(unfolded.octree, np.zeros(len(points), int), points))
-        scalar = network.density(fused) if collection.spec.colour == "radiance" else network.distance(fused)
-        colours = [network.colour(fused)] if collection.has_colours else []
-        return torch.cat([scalar[:, None], *colours], dim=1).numpy()
+        if kind == "radiance":
+            said = [network.opacity(fused).clamp(min=0)[:, None], network.radiance(fused, torch.from_numpy(directions))]
+        else:
+            said = [network.distance(fused)[:, None], *([network.colour(fused)] if kind == "coloured" else [])]
+        return torch.cat(said, dim=1).numpy()
 
 
 def _check_volume(compressed: CompressedVolume, expected: dict[str, np.ndarray]) -> None:

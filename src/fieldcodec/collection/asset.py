@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 
 from fieldcodec.grid.octree import Octree, cell_edge
+from fieldcodec.nets.recursive_spec import Kind
 
 
 @final
@@ -48,7 +49,7 @@ class DistanceSamples:
 @final
 @dataclass(frozen=True, eq=False)
 class Asset:
-    """One object. All samples are in model space, the cube [-1, 1]^3."""
+    """One object with a surface. All samples are in model space, the cube [-1, 1]^3."""
 
     name: str
     placement: Placement
@@ -61,10 +62,59 @@ class Asset:
     def has_colours(self) -> bool:
         return self.surface.colours is not None
 
+    @property
+    def kind(self) -> Kind:
+        return "coloured" if self.has_colours else "distance"
+
     @lru_cache(maxsize=4)  # noqa: B019 - assets live as long as an encode does
     def octree(self, lods: int) -> Octree:
         """Cells that hold a sample of the surface, and the 26 around each; refine's dilated shell."""
         return dilated_octree(self.surface.points, lods)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SeenSamples:
+    """Where light comes from along rays of cameras, drawn as often as a camera sees light from there."""
+
+    points: np.ndarray  # [n, 3] float32, in the cube [-1, 1]^3
+    directions: np.ndarray  # [n, 3] float32: unit vectors, from the camera to the point
+    colours: np.ndarray  # [n, 3] uint8, sRGB as pictures have them
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DensitySamples:
+    """Densities at points of the cube that cameras see into."""
+
+    points: np.ndarray  # [n, 3] float32
+    densities: np.ndarray  # [n] float32, for each unit of length in the cube
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RadianceAsset:
+    """One radiance field. All samples are in model space, the cube [-1, 1]^3."""
+
+    name: str
+    placement: Placement
+    seen: SeenSamples
+    density: DensitySamples
+    source_bytes: int = 0  # of the file (or files) that the object comes from
+
+    has_colours = True
+
+    @property
+    def kind(self) -> Kind:
+        return "radiance"
+
+    @lru_cache(maxsize=4)  # noqa: B019 - assets live as long as an encode does
+    def octree(self, lods: int) -> Octree:
+        """Cells that light comes from, and the 26 around each."""
+        return dilated_octree(self.seen.points, lods)
+
+
+AnyAsset = Asset | RadianceAsset
 
 
 def dilated_octree(points: np.ndarray, lods: int) -> Octree:

@@ -17,7 +17,16 @@ from typing import Any, final
 import numpy as np
 import xxhash
 
-from fieldcodec.collection.asset import Asset, DistanceSamples, Placement, SurfaceSamples
+from fieldcodec.collection.asset import (
+    AnyAsset,
+    Asset,
+    DensitySamples,
+    DistanceSamples,
+    Placement,
+    RadianceAsset,
+    SeenSamples,
+    SurfaceSamples,
+)
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import FieldcodecError
@@ -26,6 +35,8 @@ from fieldcodec.io.mesh.companions import Companions
 _VERSION = 3  # of the samples: raised when the same file and settings give others than before
 _MOST_BYTES = 8 << 30  # of the folder; beyond, what was not used for longest goes
 _SETTINGS = ("lods", "surface_points", "seed", "colour")
+_SETTINGS_OF_SCENES = ("lods", "surface_points", "seed", "scene_preset", "scene_factor")
+_SCENES_VERSION = 1  # as _VERSION, of radiance fields
 _SUFFIX = ".asset.npz"
 
 
@@ -42,7 +53,13 @@ class AssetCache:
         text = json.dumps({"version": _VERSION, "suffixes": path.suffixes[-2:], **chosen}, sort_keys=True)
         return xxhash.xxh3_128_hexdigest(path.read_bytes() + text.encode())
 
-    def load(self, key: str, path: Path, name: str) -> Asset | None:
+    def key_of_scene(self, digest: str, settings: CollectionSettings) -> str:
+        """Where the asset of posed pictures with a digest is kept."""
+        chosen = {name: getattr(settings, name) for name in _SETTINGS_OF_SCENES}
+        text = json.dumps({"version": _SCENES_VERSION, "pictures": digest, **chosen}, sort_keys=True)
+        return xxhash.xxh3_128_hexdigest(text.encode())
+
+    def load(self, key: str, path: Path, name: str) -> AnyAsset | None:
         """The asset under a key, if it is there and the files beside `path` are those that it was made from."""
         place = self._place(key)
         try:
@@ -56,7 +73,7 @@ class AssetCache:
             return None
         return asset
 
-    def store(self, key: str, asset: Asset, digests: dict[str, str]) -> None:
+    def store(self, key: str, asset: AnyAsset, digests: dict[str, str]) -> None:
         """Keep an asset; `digests` of the further files that it was made from."""
         buffer = io.BytesIO()
         np.savez(buffer, **_to_arrays(asset, digests))
@@ -91,13 +108,18 @@ def default_folder() -> Path:
     return Path(base) / "fieldcodec" / "assets"
 
 
-def _to_arrays(asset: Asset, digests: dict[str, str]) -> dict[str, Any]:
+def _to_arrays(asset: AnyAsset, digests: dict[str, str]) -> dict[str, Any]:
     facts = {
         "centre": asset.placement.centre, "scale": asset.placement.scale, "source_bytes": asset.source_bytes,
         "digests": digests,
     }  # fmt: skip
-    arrays: dict[str, Any] = {
-        "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8),
+    arrays: dict[str, Any] = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+    if isinstance(asset, RadianceAsset):
+        return arrays | {
+            "seen_points": asset.seen.points, "directions": asset.seen.directions, "colours": asset.seen.colours,
+            "density_points": asset.density.points, "densities": asset.density.densities,
+        }  # fmt: skip
+    arrays |= {
         "points": asset.surface.points, "normals": asset.surface.normals,
         "near_points": asset.near.points, "near_distances": asset.near.distances,
         "volume_points": asset.volume.points, "volume_distances": asset.volume.distances,
@@ -105,15 +127,18 @@ def _to_arrays(asset: Asset, digests: dict[str, str]) -> dict[str, Any]:
     return arrays if asset.surface.colours is None else {**arrays, "colours": asset.surface.colours}
 
 
-def _from_arrays(arrays: dict[str, np.ndarray], name: str) -> tuple[Asset, dict[str, str]]:
+def _from_arrays(arrays: dict[str, np.ndarray], name: str) -> tuple[AnyAsset, dict[str, str]]:
     facts = json.loads(arrays["facts"].tobytes())
     x, y, z = facts["centre"]
-    asset = Asset(
-        name=name,
-        placement=Placement((x, y, z), facts["scale"]),
-        surface=SurfaceSamples(arrays["points"], arrays["normals"], arrays.get("colours")),
-        near=DistanceSamples(arrays["near_points"], arrays["near_distances"]),
-        volume=DistanceSamples(arrays["volume_points"], arrays["volume_distances"]),
-        source_bytes=facts["source_bytes"],
-    )
+    placement, size = Placement((x, y, z), facts["scale"]), facts["source_bytes"]
+    asset: AnyAsset
+    if "densities" in arrays:
+        seen = SeenSamples(arrays["seen_points"], arrays["directions"], arrays["colours"])
+        density = DensitySamples(arrays["density_points"], arrays["densities"])
+        asset = RadianceAsset(name, placement, seen, density, size)
+    else:
+        surface = SurfaceSamples(arrays["points"], arrays["normals"], arrays.get("colours"))
+        near = DistanceSamples(arrays["near_points"], arrays["near_distances"])
+        volume = DistanceSamples(arrays["volume_points"], arrays["volume_distances"])
+        asset = Asset(name, placement, surface, near, volume, size)
     return asset, facts["digests"]

@@ -8,24 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldcodec.collection.asset import Asset, DistanceSamples
+from fieldcodec.collection.asset import AnyAsset, Asset, RadianceAsset
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.interpolation import Stencil
+from fieldcodec.nets.opacity import opacity_of
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What one of the heads shall say at points of the objects that it is for."""
+
+    stencil: Stencil
+    wanted: Tensor  # [points] distances or opacities, or [points, 3] colours of 0 .. 1; float32
+    share: float  # of the objects of a batch
+    directions: Tensor | None = None  # [points, 3] float32, where colours depend on them
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of some objects. Lists have an entry for each level from 1 on."""
+    """Samples of some objects. Lists have an entry for each level from 1 on; None stands for no samples."""
 
     kept: list[Tensor]  # [cells] int64, see `Octree.kept`
     asked: list[Tensor]  # [children] int64: the children whose occupancy is looked at, among all of the level
     occupied: list[Tensor]  # [children] int64, 0 or 1: the truth
     children: list[int]  # of each level, looked at or not
-    stencil: Stencil  # of the points of known distance
-    distances: Tensor  # [points] float32
-    colour_stencil: Stencil | None
-    colours: Tensor | None  # [points, 3] float32, 0 .. 1
+    distances: Samples | None
+    colours: Samples | None  # of surfaces
+    opacities: Samples | None
+    radiance: Samples | None  # colours by direction
 
 
 @final
@@ -33,14 +45,36 @@ class Batch:
 class BatchOptions:
     """How much of an object a batch holds."""
 
-    points: int  # samples of each object; with colours, half of them of colour
+    points: int  # samples of each object; half of them of colour where it has any
     occupancy: int = 2048  # children of a level of each object whose occupancy is looked at, at most
-    colours: bool = False
+    colours: bool = False  # of surfaces
+    lods: int = 1  # of the network, whose finest cells opacities are of; octrees may be cut
     level_dropout: float = 0.0  # share of the points that see only the levels down to a random one
 
 
+@dataclass
+class _Drawn:
+    """Samples of one head, object by object; `rows` are the roots of the octree that the objects are."""
+
+    rows: list[int]
+    points: list[np.ndarray]
+    wanted: list[np.ndarray]
+    directions: list[np.ndarray]
+
+    @staticmethod
+    def none() -> "_Drawn":
+        return _Drawn([], [], [], [])
+
+    def add(self, row: int, points: np.ndarray, wanted: np.ndarray, directions: np.ndarray | None = None) -> None:
+        self.rows.append(row)
+        self.points.append(points)
+        self.wanted.append(wanted)
+        if directions is not None:
+            self.directions.append(directions)
+
+
 def make_batch(
-    assets: Sequence[Asset],
+    assets: Sequence[AnyAsset],
     trees: Sequence[Octree],
     options: BatchOptions,
     rng: np.random.Generator,
@@ -48,39 +82,57 @@ def make_batch(
 ) -> Batch:
     """Random samples of all of the given objects, whose octrees have the levels that are trained."""
     tree = trees[0] if len(trees) == 1 else Octree.joined(trees)
-    points = options.points // 2 if options.colours else options.points
-    drawn = [_draw(asset.near, points, rng) for asset in assets]
-    stencil = _stencil(tree, [near.points for near in drawn], options, rng, device)
+    distances, colours, opacities, radiance = (_Drawn.none() for _ in range(4))
+    for row, asset in enumerate(assets):
+        if isinstance(asset, RadianceAsset):
+            _draw_radiance(asset, row, options, rng, opacities, radiance)
+        else:
+            _draw_surface(asset, row, options, rng, distances, colours)
+
+    def samples(drawn: _Drawn) -> Samples | None:
+        if not drawn.rows:
+            return None
+        roots = np.repeat(drawn.rows, [len(some) for some in drawn.points])
+        stencil = _stencil(tree, roots, np.concatenate(drawn.points), options, rng, device)
+        wanted = torch.from_numpy(np.concatenate(drawn.wanted)).to(device)
+        along = torch.from_numpy(np.concatenate(drawn.directions)).to(device) if drawn.directions else None
+        return Samples(stencil, wanted, len(drawn.rows) / len(assets), along)
+
     asked = [_some(len(mask) * 8, options.occupancy * len(assets), rng) for mask in tree.child_masks]
     truth = [mask.ravel()[rows].astype(np.int64) for mask, rows in zip(tree.child_masks, asked, strict=True)]
-    colour_stencil, colours = None, None
-    if options.colours:
-        colour_points, colour_values = zip(*[_draw_colours(asset, points, rng) for asset in assets], strict=True)
-        colour_stencil = _stencil(tree, list(colour_points), options, rng, device)
-        colours = torch.from_numpy(np.concatenate(colour_values)).to(device)
     return Batch(
         [torch.from_numpy(rows).to(device) for rows in tree.kept],
         [torch.from_numpy(rows).to(device) for rows in asked],
         [torch.from_numpy(rows).to(device) for rows in truth],
         [len(mask) * 8 for mask in tree.child_masks],
-        stencil,
-        torch.from_numpy(np.concatenate([near.distances for near in drawn])).to(device),
-        colour_stencil,
-        colours,
+        *map(samples, (distances, colours, opacities, radiance)),
     )
 
 
-def _draw(samples: DistanceSamples, count: int, rng: np.random.Generator) -> DistanceSamples:
-    rows = rng.integers(0, len(samples.points), count)
-    return DistanceSamples(samples.points[rows], samples.distances[rows])
+def _draw_surface(
+    asset: Asset, row: int, options: BatchOptions, rng: np.random.Generator, distances: _Drawn, colours: _Drawn
+) -> None:
+    has_colours = options.colours and asset.surface.colours is not None
+    count = options.points // 2 if has_colours else options.points
+    rows = rng.integers(0, len(asset.near.points), count)
+    distances.add(row, asset.near.points[rows], asset.near.distances[rows])
+    if options.colours and asset.surface.colours is not None:
+        rows = rng.integers(0, len(asset.surface.points), count)
+        colours.add(row, asset.surface.points[rows], _of_bytes(asset.surface.colours[rows]))
 
 
-def _draw_colours(asset: Asset, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the surface [count, 3] and their colours [count, 3] float32 in 0 .. 1."""
-    surface = asset.surface
-    assert surface.colours is not None
-    rows = rng.integers(0, len(surface.points), count)
-    return surface.points[rows], surface.colours[rows].astype(np.float32) / np.float32(255)
+def _draw_radiance(
+    asset: RadianceAsset, row: int, options: BatchOptions, rng: np.random.Generator, opacities: _Drawn, radiance: _Drawn
+) -> None:
+    count, density, seen = options.points // 2, asset.density, asset.seen
+    rows = rng.integers(0, len(density.points), count)
+    opacities.add(row, density.points[rows], opacity_of(density.densities[rows], options.lods))
+    rows = rng.integers(0, len(seen.points), count)
+    radiance.add(row, seen.points[rows], _of_bytes(seen.colours[rows]), seen.directions[rows])
+
+
+def _of_bytes(colours: np.ndarray) -> np.ndarray:
+    return np.asarray(colours.astype(np.float32) / np.float32(255))
 
 
 def _some(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -89,10 +141,10 @@ def _some(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _stencil(
-    tree: Octree, points: list[np.ndarray], options: BatchOptions, rng: np.random.Generator, device: torch.device | str
-) -> Stencil:
-    roots = np.repeat(np.arange(len(points)), [len(some) for some in points])
-    stencil = Stencil.of(tree, roots, np.concatenate(points))
+    tree: Octree, roots: np.ndarray, points: np.ndarray, options: BatchOptions, rng: np.random.Generator,
+    device: torch.device | str,
+) -> Stencil:  # fmt: skip
+    stencil = Stencil.of(tree, roots, points)
     if options.level_dropout:
         hit = np.flatnonzero(rng.random(len(roots)) < options.level_dropout)
         last = np.full(len(roots), tree.lods)

@@ -14,6 +14,7 @@ from fieldcodec.collection.asset import Placement
 from fieldcodec.collection.decode import SharedNetworks, StoredItem, UnfoldedItem, store_item, unfold_item
 from fieldcodec.collection.item import ItemField
 from fieldcodec.collection.listing import MAX_ITEMS, ItemEntry, Listing, first_repeated
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.sections import (
     SECTIONS,
     StoredFlips,
@@ -31,7 +32,7 @@ from fieldcodec.errors import UnknownItemError, UsageError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, LATENT_UNIT, MAX_LATENT_STEP, FrozenRecursive, tensor_shapes
 from fieldcodec.nets.recursive import RecursiveField
-from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
 
 KEPT_BYTES = 1 << 28  # of unfolded objects
 
@@ -53,7 +54,8 @@ class CompressedCollection:
     def of(
         networks: FrozenRecursive, latents: np.ndarray, step: int, names: Sequence[str],
         placements: Sequence[Placement], *, octrees: Sequence[Octree | None] | None = None,
-        source_bytes: Sequence[int] | None = None, settings: Mapping[str, Any] | None = None,
+        source_bytes: Sequence[int] | None = None, kinds: Sequence[Kind | None] | None = None,
+        settings: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None, device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """A collection of trained networks and latents; unfolds every object once, as a decoder will.
@@ -63,9 +65,11 @@ class CompressedCollection:
             step: of latents, in 1 / LATENT_UNIT.
             octrees: the true ones: where the networks say otherwise, the file corrects them; None for those that the
                 networks say.
+            kinds: what the objects are; None for what objects of such networks are by default.
 
         Raises:
-            UsageError: names are repeated or not allowed, or an octree has other levels or too many cells.
+            UsageError: names are repeated or not allowed, an octree has other levels or too many cells, or the networks
+                are for other kinds of objects.
         """
         sections = {
             "networks": encode_networks(networks.tensors, networks.steps),
@@ -75,17 +79,17 @@ class CompressedCollection:
         empty = Listing(networks.spec, (), dict(settings or {}), dict(metadata or {}))
         collection = CompressedCollection(empty, sections, SharedNetworks(lambda: networks))
         return collection.with_items(
-            latents, names, placements, octrees=octrees, source_bytes=source_bytes, device=device
+            latents, names, placements, octrees=octrees, source_bytes=source_bytes, kinds=kinds, device=device
         )
 
     def __len__(self) -> int:
         return len(self.listing.items)
 
-    def __getitem__(self, key: int | str) -> ItemField:
+    def __getitem__(self, key: int | str) -> ItemField | RadianceItem:
         """The field of an object, by position or name, on the host; see `field`."""
         return self.field(key)
 
-    def __iter__(self) -> Iterator[ItemField]:
+    def __iter__(self) -> Iterator[ItemField | RadianceItem]:
         return (self.field(position) for position in range(len(self)))
 
     @property
@@ -98,7 +102,13 @@ class CompressedCollection:
 
     @property
     def has_colours(self) -> bool:
-        return self.spec.colour != "none"
+        """Whether some objects have."""
+        return any(kind != "distance" for kind in self.kinds)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the objects, one after another."""
+        return tuple(item.kind for item in self.listing.items)
 
     def entry(self, key: int | str) -> ItemEntry:
         """What the file says of an object, by position or name.
@@ -156,15 +166,35 @@ class CompressedCollection:
             self._kept.popitem(last=False)
         return kept
 
-    def field(self, key: int | str, device: torch.device | str = "cpu") -> ItemField:
-        """An object as a field that can be sampled, meshed and drawn.
+    def field(
+        self, key: int | str, device: torch.device | str = "cpu", *, lod: int | None = None
+    ) -> ItemField | RadianceItem:
+        """An object as a field that can be sampled and drawn; a `RadianceItem` where it is a radiance field.
+
+        Args:
+            lod: use no more than the first levels of detail.
 
         Raises:
             UnknownItemError: there is no such object.
             FormatError: sections are damaged.
         """
-        entry, unfolded = self.entry(key), self.unfold(key, device)
-        return ItemField(self.network(device), unfolded.octree, unfolded.latents, entry.placement, name=entry.name)
+        entry, unfolded, network = self.entry(key), self.unfold(key, device), self.network(device)
+        octree, latents = unfolded.octree.cut(lod or self.spec.lods), unfolded.latents[:lod]
+        if entry.kind == "radiance":
+            return RadianceItem(network, octree, latents, entry.placement, name=entry.name)
+        coloured = entry.kind == "coloured"
+        return ItemField(network, octree, latents, entry.placement, name=entry.name, coloured=coloured)
+
+    def surface(self, key: int | str, device: torch.device | str = "cpu", *, lod: int | None = None) -> ItemField:
+        """As `field`, of an object that has a surface.
+
+        Raises:
+            UsageError: it is a radiance field.
+        """
+        found = self.field(key, device, lod=lod)
+        if isinstance(found, RadianceItem):
+            raise UsageError(f"the object {found.name!r} is a radiance field, which has no surface; render it")
+        return found
 
     def stored(self, key: int | str) -> StoredItem:
         """What the file holds of one object."""
@@ -175,7 +205,7 @@ class CompressedCollection:
     def with_items(
         self, latents: np.ndarray, names: Sequence[str], placements: Sequence[Placement], *,
         octrees: Sequence[Octree | None] | None = None, source_bytes: Sequence[int] | None = None,
-        device: torch.device | str = "cpu",
+        kinds: Sequence[Kind | None] | None = None, device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """With more objects behind the others, by the same networks; arguments as of `of`."""
         objects = len(names)
@@ -186,10 +216,13 @@ class CompressedCollection:
                 f"together; {self.spec.latent} numbers are needed for each object"
             )
         unfolding = self.shared.unfolding(device)
-        given = zip(names, latents, placements, octrees or [None] * objects, source_bytes or [0] * objects, strict=True)
+        none, zeros = [None] * objects, [0] * objects
+        given = zip(names, latents, placements, octrees or none, source_bytes or zeros, kinds or none, strict=True)
         added = [
-            store_item(unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size)
-            for name, latent, placement, octree, size in given
+            store_item(
+                unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size, kind=kind
+            )
+            for name, latent, placement, octree, size, kind in given
         ]
         return self._of_items([*(self.stored(position) for position in range(len(self))), *added])
 

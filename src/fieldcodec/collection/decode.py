@@ -18,6 +18,7 @@ from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.exact_unfolding import ExactUnfolding
 from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, FrozenRecursive
 from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.nets.recursive_spec import Kind
 from fieldcodec.nets.rounding import LARGEST
 
 
@@ -103,19 +104,23 @@ def unfold_item(unfolding: ExactUnfolding, item: StoredItem, step: int) -> Unfol
 
 def store_item(
     unfolding: ExactUnfolding, name: str, latent: np.ndarray, step: int, placement: Placement, *,
-    octree: Octree | None = None, source_bytes: int = 0,
+    octree: Octree | None = None, source_bytes: int = 0, kind: Kind | None = None,
 ) -> StoredItem:  # fmt: skip
     """What a file holds of an object: unfolded once, as a decoder will.
 
     Args:
         latent: [D] integers in steps.
         octree: the true one, which the object then has; without it, the one that the networks say.
+        kind: what it is; None for what objects of such networks are by default.
 
     Raises:
         UsageError: the octree has another number of levels, or more cells than a file may hold; latent or placement
-            are beyond what it may hold.
+            are beyond what it may hold; the networks have no heads for its kind.
     """
     spec = unfolding.spec
+    kind = kind or spec.kinds[0]
+    if kind not in spec.kinds:
+        raise UsageError(f"object {name!r} is of kind {kind!r}; the networks are for {', '.join(spec.kinds)}")
     if int(np.abs(latent).max(initial=0)) > min(LARGEST, LATENT_LIMIT // step):
         raise UsageError(
             f"object {name!r}: a number of its latent has {np.abs(latent).max()} steps; at most "
@@ -135,7 +140,7 @@ def store_item(
         found, _ = unfolding.unfold(_root(latent, step), [most_cells(spec)] * spec.lods, recorder)
     except FormatError as error:
         raise UsageError(f"object {name!r}: {error}; train it longer, or with fewer levels") from error
-    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes)
+    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes, kind)
     return StoredItem(entry, latent.astype(np.int32), recorder.flips)
 
 

@@ -1,6 +1,5 @@
 """Assets -> CompressedCollection."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.checkpoint import load_checkpoint, save_checkpoint
 from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.settings import CollectionSettings
@@ -24,7 +23,7 @@ _SAVE_EVERY = 20.0  # seconds
 
 
 def encode_collection(
-    assets: Sequence[Asset],
+    assets: Sequence[AnyAsset],
     settings: CollectionSettings | None = None,
     *,
     device: str | None = None,
@@ -59,13 +58,14 @@ def encode_collection(
         [asset.placement for asset in assets],
         octrees=training.trees,
         source_bytes=[asset.source_bytes for asset in assets],
+        kinds=training.kinds,
         settings={**settings.to_json(), "trained_steps": training.step},
     )
 
 
 def add_to_collection(
     collection: CompressedCollection,
-    assets: Sequence[Asset],
+    assets: Sequence[AnyAsset],
     settings: CollectionSettings | None = None,
     *,
     device: str | None = None,
@@ -81,14 +81,11 @@ def add_to_collection(
         settings: of the fit; what describes networks is the collection's own.
 
     Raises:
-        UsageError: names are repeated, or the collection holds colours and an object has none.
+        UsageError: names are repeated, or the networks are not for the kind of an object.
     """
     settings = settings or CollectionSettings()
     if not assets:
         raise UsageError("no objects to add")
-    if collection.has_colours and not all(asset.has_colours for asset in assets):
-        bare = ", ".join(asset.name for asset in assets if not asset.has_colours)
-        raise UsageError(f"the collection holds colours, but {bare} has none; colour it, or start a new collection")
     chosen = choose_device(device)
     network = collection.networks.module(chosen)
     settings = replace(settings, lods=collection.spec.lods, latent=collection.spec.latent, unfolding="teacher")
@@ -104,6 +101,7 @@ def add_to_collection(
         [asset.placement for asset in assets],
         octrees=training.trees,
         source_bytes=[asset.source_bytes for asset in assets],
+        kinds=training.kinds,
     )
 
 
@@ -117,7 +115,7 @@ def _train(
         load_checkpoint(checkpoint, training)
     saved = time.monotonic()
     for losses in training.run(on_event):
-        if not math.isfinite(losses.occupancy + losses.distance + losses.colour):
+        if not losses.are_finite:
             raise UsageError(
                 f"training diverged at step {training.step}: a loss is not finite. Lower matrix_rate, learning_rate "
                 "or latent_rate"

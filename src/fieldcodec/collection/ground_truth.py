@@ -69,7 +69,12 @@ def placement_of(mesh: Mesh) -> Placement:
     reach = float(np.abs(mesh.vertices - centre).max())
     if not reach > 0:
         raise InputError("all triangles of the mesh are at one point; a surface is needed")
-    scale = float(f"{reach / EXTENT:.7g}")  # digits that matter to no sample would take bytes of the file
+    return rounded_placement(centre, reach / EXTENT)
+
+
+def rounded_placement(centre: np.ndarray, scale: float) -> Placement:
+    """Digits that matter to no sample would take bytes of the file."""
+    scale = float(f"{scale:.7g}")
     x, y, z = (round(float(each), 6 - math.floor(math.log10(scale))) for each in centre)
     return Placement((x, y, z), scale)
 

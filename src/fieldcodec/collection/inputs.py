@@ -7,6 +7,8 @@ from pathlib import Path
 
 from fieldcodec.errors import InputError
 from fieldcodec.io.mesh.read import MESH_SUFFIXES, UNPACK
+from fieldcodec.io.posed.colmap import find_model
+from fieldcodec.io.posed.transforms import find_transforms
 
 VOLUME_SUFFIXES = (".vdb", ".nvdb")
 
@@ -14,10 +16,12 @@ VOLUME_SUFFIXES = (".vdb", ".nvdb")
 def find_inputs(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
     """The objects' files by the objects' names, in the order given.
 
-    A name is that of the file without its suffixes: `chair_07` of `chair_07.obj.xz`.
+    A name is that of the file without its suffixes: `chair_07` of `chair_07.obj.xz`. A folder with posed pictures is
+    one object, called as the folder.
 
     Args:
-        paths: files, folders (all meshes and level sets in them, by name) and shell patterns.
+        paths: files, folders with posed pictures, folders (all meshes, level sets and folders with posed pictures in
+            them, by name) and shell patterns.
 
     Raises:
         InputError: a file is missing or of no known kind, a folder or pattern has none, or two have the same name; all
@@ -38,7 +42,7 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
                     f"{other} and {file} would both be the object {object_name(file)!r}; rename one of the files"
                 )
     if not found and not problems:
-        problems.append("no input files are given; name meshes, level sets, folders of them or patterns")
+        problems.append("no input files are given; name meshes, level sets, folders of them or of posed pictures, or patterns")
     if problems:
         raise InputError("\n".join(problems))
     return found
@@ -46,8 +50,15 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
 
 def object_name(path: Path) -> str:
     """The name of the object in a file."""
+    if path.is_dir():
+        return path.resolve().name
     plain = path.with_suffix("") if path.suffix.lower() in UNPACK else path
     return plain.stem
+
+
+def is_scene(place: Path) -> bool:
+    """Whether a folder holds posed pictures, by the names of its files."""
+    return place.is_dir() and (bool(find_transforms(place)) or find_model(place) is not None)
 
 
 def is_volume(path: Path) -> bool:
@@ -58,27 +69,33 @@ def is_volume(path: Path) -> bool:
 def _files(path: str | os.PathLike[str]) -> list[Path]:
     """The files that one argument means."""
     place = Path(path)
+    if is_scene(place):
+        return [place]
     if place.is_dir():
-        files = sorted(file for file in place.iterdir() if file.is_file() and _is_known(file))
+        files = sorted(file for file in place.iterdir() if _is_known(file))
         if not files:
-            raise InputError(f"the folder {place} holds no mesh or level set; known are {_known_suffixes()}")
+            raise InputError(f"the folder {place} holds no mesh, level set or posed pictures; {_known()}")
         return files
     if place.exists():
         if not _is_known(place):
-            raise InputError(f"{place} is neither a mesh nor a level set by its name; known are {_known_suffixes()}")
+            raise InputError(f"{place} is neither a mesh nor a level set by its name; {_known()}")
         return [place]
     if not glob.has_magic(os.fspath(path)):
         raise InputError(f"{place} does not exist")
-    files = sorted(Path(name) for name in glob.glob(os.fspath(path)) if os.path.isfile(name) and _is_known(Path(name)))
+    files = sorted(Path(name) for name in glob.glob(os.fspath(path)) if _is_known(Path(name)))
     if not files:
-        raise InputError(f"no mesh or level set matches the pattern {place}; known are {_known_suffixes()}")
+        raise InputError(f"no mesh, level set or folder of posed pictures matches the pattern {place}; {_known()}")
     return files
 
 
 def _is_known(path: Path) -> bool:
+    if path.is_dir():
+        return is_scene(path)
     plain = path.with_suffix("") if path.suffix.lower() in UNPACK else path
     return is_volume(path) or plain.suffix.lower() in MESH_SUFFIXES
 
 
-def _known_suffixes() -> str:
-    return f"{', '.join(MESH_SUFFIXES)} (also with {' or '.join(UNPACK)} behind) and {', '.join(VOLUME_SUFFIXES)}"
+def _known() -> str:
+    meshes = f"{', '.join(MESH_SUFFIXES)} (also with {' or '.join(UNPACK)} behind)"
+    scenes = "folders with transforms.json, transforms_train.json or a COLMAP model"
+    return f"known are {meshes}, {', '.join(VOLUME_SUFFIXES)}, and {scenes}"

@@ -4,61 +4,28 @@ In the cells of its shell the networks answer. Elsewhere they were never fitted:
 distance with the sign of the empty region (`regions`), which is all that a ray needs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.collection.asset import Placement
+from fieldcodec.collection.heads import Heads, parts_of
 from fieldcodec.collection.regions import EmptyRegions
 from fieldcodec.collection.unfold import unfold_predicted
 from fieldcodec.errors import UsageError
 from fieldcodec.grid.octree import Octree, cell_edge
 from fieldcodec.grid.sampling import index_points
 from fieldcodec.grid.transform import GridTransform
-from fieldcodec.nets.fused_interpolation import LevelTable, first_layer_table, mix_levels, with_slopes
-from fieldcodec.nets.interpolation import Stencil
-from fieldcodec.nets.modes import one_thread
+from fieldcodec.nets.fused_interpolation import with_slopes
 from fieldcodec.nets.recursive import RecursiveField
-from fieldcodec.nets.recursive_spec import RecursiveSpec
-from fieldcodec.nets.siren import OMEGA_0, Siren
 
 SPACES = {"world": "world", "model": "index"}  # names here -> those of `index_points`
 INTERPOLATIONS = ("trilinear", "field")  # both are the field itself: latents are trilinear, what follows is smooth
-_POINTS_AT_ONCE = 1 << 14  # with 256 channels 16 MB for a hidden layer
-_POINTS_OF_A_JOB = 1 << 15
 _MAX_CELLS = 1 << 24
-
-
-@dataclass(frozen=True, eq=False)
-class _Decoder:
-    """One of the networks, made ready for an object; the sines' frequency is in the weights."""
-
-    table: LevelTable  # the first layer's products with the latents of all cells
-    bias: Tensor  # of the first layer
-    layers: tuple[tuple[Tensor, Tensor], ...]  # weights and biases of the others
-
-    @staticmethod
-    def of(spec: RecursiveSpec, net: Siren, latents: Sequence[Tensor]) -> "_Decoder":
-        linear = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
-        scales = [OMEGA_0] * (len(linear) - 1) + [1.0]
-        (weight, bias), *others = [
-            (scale * layer.weight.detach(), scale * layer.bias.detach())
-            for scale, layer in zip(scales, linear, strict=True)
-        ]
-        return _Decoder(first_layer_table(spec, weight, latents), bias, tuple(others))
-
-    def __call__(self, stencil: Stencil, lod: int | None) -> Tensor:
-        """[n, outputs] at the points of a stencil, of the levels to `lod` alone."""
-        x = torch.sin(mix_levels(self.table if lod is None else self.table.cut(lod), stencil) + self.bias)
-        for weight, bias in self.layers[:-1]:
-            x = torch.sin(nn.functional.linear(x, weight, bias))
-        return nn.functional.linear(x, *self.layers[-1])
 
 
 @final
@@ -73,6 +40,7 @@ class ItemField:
         placement: Placement | None = None,
         *,
         name: str = "",
+        coloured: bool | None = None,
         threads: int | None = None,
         may_leak: bool = False,
     ) -> None:
@@ -81,40 +49,32 @@ class ItemField:
             octree: of this object alone.
             latents: of each level from 1 on [cells, D], in the order of its cells, on the device of the network.
             placement: of the cube [-1, 1]^3 in the world; by default the world is the cube.
+            coloured: whether it has colours; by default where the network has them.
             threads: on the host; by default one for each processor.
             may_leak: the octree is a guess of the networks, whose shell may have holes.
 
         Raises:
             UsageError: these do not fit each other.
         """
-        shapes = [tuple(values.shape) for values in latents]
-        expected = [(cells, network.spec.latent) for cells in octree.num_cells[1:]]
-        if octree.roots != 1 or octree.lods > network.spec.lods or shapes != expected:
-            raise UsageError(
-                f"latents of shapes {shapes} do not fit one object whose levels of detail have {octree.num_cells[1:]} "
-                f"cells, or a network of {network.spec.lods} levels and {network.spec.latent} numbers to a cell"
-            )
-        self.network, self.octree, self.latents = network, octree, [values.detach() for values in latents]
+        self._heads = Heads(network, octree, latents, threads)
+        self.network, self.octree, self.latents = network, octree, self._heads.latents
+        self.has_colours = "coloured" in network.spec.kinds if coloured is None else coloured
         self.placement, self.name = placement or Placement(), name
         self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
-        self._threads, self._may_leak = threads, may_leak
-        self._cut: dict[int, Octree] = {}  # by level of detail, with the tables that were made for it
+        self._may_leak = may_leak
 
     @staticmethod
     def predicted(
-        network: RecursiveField, latent: Tensor, placement: Placement | None = None, *, name: str = ""
-    ) -> "ItemField":
+        network: RecursiveField, latent: Tensor, placement: Placement | None = None, *, name: str = "",
+        coloured: bool | None = None,
+    ) -> "ItemField":  # fmt: skip
         """The object of a latent [D], unfolded along the occupancy that the network predicts for it.
 
         Raises:
             UsageError: the latent does not fit the network, or unfolds without end.
         """
         octree, latents = unfold_predicted(network, latent.reshape(1, -1), _MAX_CELLS)
-        return ItemField(network, octree, latents, placement, name=name, may_leak=True)
-
-    @property
-    def has_colours(self) -> bool:
-        return self.network.xi is not None
+        return ItemField(network, octree, latents, placement, name=name, coloured=coloured, may_leak=True)
 
     @property
     def channels(self) -> int:
@@ -144,7 +104,7 @@ class ItemField:
         """What lies around the shell."""
 
         def is_inside(points: np.ndarray) -> np.ndarray:
-            return self._decoded(self._psi, points.astype(np.float32), None)[:, 0] < 0
+            return self._heads("psi", points.astype(np.float32))[:, 0] < 0
 
         return EmptyRegions.around(self.octree, is_inside, may_leak=self._may_leak)
 
@@ -201,12 +161,12 @@ class ItemField:
         distances, gradients = np.zeros(len(points), np.float32), np.zeros((len(points), 3), np.float32)
         inside = self.in_shell(points)
         rows = np.flatnonzero(inside)
-        for part in _parts(len(rows)):
+        for part in parts_of(len(rows)):
             at = rows[part]
-            places = torch.from_numpy(points[at].astype(np.float32)).to(self._device).requires_grad_()
+            places = torch.from_numpy(points[at].astype(np.float32)).to(self._heads.device).requires_grad_()
             with torch.enable_grad():
-                stencil = with_slopes(self._stencil(points[at], lod), places)
-                said = self._psi(stencil, lod)[:, 0]
+                stencil = with_slopes(self._heads.stencil(points[at], lod), places)
+                said = self._heads.decoder("psi")(stencil, lod)[:, 0]
                 (slopes,) = torch.autograd.grad(said.sum(), places)
             distances[at], gradients[at] = said.detach().cpu().numpy(), slopes.cpu().numpy()
         return distances, gradients
@@ -218,44 +178,13 @@ class ItemField:
     def _distances(self, points: np.ndarray, lod: int | None) -> np.ndarray:
         out = np.empty(len(points), np.float32)
         inside = self.in_shell(points)
-        out[inside] = self._decoded(self._psi, points[inside], lod)[:, 0]
+        out[inside] = self._heads("psi", points[inside], lod)[:, 0]
         if not inside.all():
             out[~inside] = self.regions.distances(points[~inside])
         return out
 
     def _colours(self, points: np.ndarray, lod: int | None) -> np.ndarray:
-        return np.asarray(1 / (1 + np.exp(-self._decoded(self._xi, points, lod))))
-
-    def _decoded(self, decoder: _Decoder, points: np.ndarray, lod: int | None) -> np.ndarray:
-        """[n, outputs] float32 of a network at [n, 3] points of the cube."""
-
-        @torch.no_grad()  # the mode is a thread's own
-        def of(points: np.ndarray) -> np.ndarray:
-            parts = [decoder(self._stencil(points[part], lod), lod).cpu().numpy() for part in _parts(len(points))]
-            return np.concatenate(parts)
-
-        none, jobs = np.zeros((0, len(decoder.layers[-1][1])), np.float32), _jobs(points)
-        if len(jobs) <= 1 or self._threads == 1 or self._device.type != "cpu":
-            return np.concatenate([none, *map(of, jobs)])
-        with one_thread():
-            return np.concatenate([none, *map_threads(of, jobs, self._threads)])
-
-    def _stencil(self, points: np.ndarray, lod: int | None) -> Stencil:
-        octree = self.octree if lod is None else self._cut.setdefault(lod, self.octree.cut(lod))
-        return Stencil.of(octree, np.zeros(len(points), np.int64), points, self._device)
-
-    @cached_property
-    def _psi(self) -> _Decoder:
-        return _Decoder.of(self.network.spec, self.network.psi, self.latents)
-
-    @cached_property
-    def _xi(self) -> _Decoder:
-        assert self.network.xi is not None
-        return _Decoder.of(self.network.spec, self.network.xi, self.latents)
-
-    @property
-    def _device(self) -> torch.device:
-        return self._psi.bias.device
+        return np.asarray(1 / (1 + np.exp(-self._heads("xi", points, lod))))
 
     def _unit(self, space: str) -> float:
         return self.placement.scale if space == "world" else 1.0
@@ -267,11 +196,3 @@ class ItemField:
             raise UsageError(f"space is {space!r}; allowed are {', '.join(SPACES)}")
         flat, shaped = index_points(points, SPACES[space], self._transform)
         return shaped(answer(flat.astype(np.float32)).astype(np.float32, copy=False))
-
-
-def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + _POINTS_AT_ONCE) for start in range(0, count, _POINTS_AT_ONCE))
-
-
-def _jobs(points: np.ndarray) -> list[np.ndarray]:
-    return [points[start : start + _POINTS_OF_A_JOB] for start in range(0, len(points), _POINTS_OF_A_JOB)]

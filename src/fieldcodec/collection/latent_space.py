@@ -43,8 +43,12 @@ def interpolated(
     placements: tuple[Placement, Placement] | None = None,
     *,
     name: str = "",
+    coloured: bool | None = None,
 ) -> ItemField:
     """The object between two latents [D]: 0 is the first, 1 the second; others go beyond. Placements blend alike.
+
+    Args:
+        coloured: whether it has colours; by default where the network has them.
 
     Raises:
         UsageError: latents do not fit the network, or unfold without end.
@@ -55,7 +59,7 @@ def interpolated(
         a, b = placements
         x, y, z = ((1 - share) * here + share * there for here, there in zip(a.centre, b.centre, strict=True))
         placement = Placement((x, y, z), (1 - share) * a.scale + share * b.scale)
-    return ItemField.predicted(network, latent, placement, name=name)
+    return ItemField.predicted(network, latent, placement, name=name, coloured=coloured)
 
 
 def latent_distances(latents: np.ndarray, measure: Measure = "cosine") -> np.ndarray:

@@ -10,7 +10,7 @@ from fieldcodec.collection.sections import SECTIONS
 from fieldcodec.container.container import Container
 from fieldcodec.container.files import is_file_name
 from fieldcodec.errors import FormatError
-from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
 
 KIND = "collection"
 MAX_ITEMS = 1 << 16
@@ -34,9 +34,12 @@ class ItemEntry:
     """XXH3-64 of the octree in hexadecimal digits, see `decode.tree_hash`."""
     source_bytes: int = 0
     """Of the file (or files) that the object comes from; 0: not known."""
+    kind: Kind = "distance"
+    """One of the network's kinds."""
 
-    def to_json(self) -> dict[str, Any]:
-        return {
+    def to_json(self, spec: RecursiveSpec) -> dict[str, Any]:
+        """The kind is left out where it is the one that objects of such networks are unless it is said."""
+        return ({} if self.kind == spec.kinds[0] else {"kind": self.kind}) | {
             "name": self.name,
             "centre": [float(x) for x in self.placement.centre],
             "scale": float(self.placement.scale),
@@ -62,9 +65,12 @@ class ItemEntry:
             raise FormatError(f"{what}: the hash of its tree is {data['tree']!r}; 16 hexadecimal digits are needed")
         if not _is_whole(data["source_bytes"], 1 << 62):
             raise FormatError(f"{what}: it is said to come from {data['source_bytes']!r} bytes")
+        kind = data.get("kind", spec.kinds[0])
+        if not isinstance(kind, str) or kind not in spec.kinds:
+            raise FormatError(f"{what}: it is of kind {kind!r}; the networks are for {', '.join(spec.kinds)}")
         x, y, z = (float(value) for value in centre)
-        placement = Placement((x, y, z), float(scale))
-        return ItemEntry(name, placement, _cells(data["cells"], spec, what), data["tree"], data["source_bytes"])
+        placement, cells = Placement((x, y, z), float(scale)), _cells(data["cells"], spec, what)
+        return ItemEntry(name, placement, cells, data["tree"], data["source_bytes"], kind)
 
 
 @final
@@ -81,7 +87,7 @@ class Listing:
         return {
             "kind": KIND,
             "network": self.spec.to_json(),
-            "items": [item.to_json() for item in self.items],
+            "items": [item.to_json(self.spec) for item in self.items],
             "settings": self.settings,
             "metadata": self.metadata,
         }
@@ -128,6 +134,7 @@ def describe_collection(opened: Container) -> dict[str, Any]:
         "items": [
             {
                 "name": item.name,
+                "kind": item.kind,
                 "centre": list(item.placement.centre),
                 "scale": item.placement.scale,
                 "cells": list(item.cells),

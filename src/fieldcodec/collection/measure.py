@@ -6,8 +6,9 @@ from typing import Any, final
 
 import numpy as np
 
-from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset import AnyAsset, Asset, RadianceAsset
 from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import ColouredMesh, default_resolution, mesh_of_item
 from fieldcodec.metrics.shapes import (
     SurfaceMatch,
@@ -18,6 +19,7 @@ from fieldcodec.metrics.shapes import (
     sampling_floor,
     triangle_area,
 )
+from fieldcodec.nets.opacity import opacity_of
 
 SURFACE_POINTS = 131_072  # as NGLOD, and probably ReFiNe
 
@@ -57,9 +59,32 @@ class ItemQuality:
         return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
 
 
-def mean_of(qualities: Sequence[ItemQuality], measure: str) -> float | None:
+@final
+@dataclass(frozen=True)
+class RadianceQuality:
+    """Of the samples of a radiance field that it was fitted to."""
+
+    name: str
+    psnr: float | None
+    """In dB, of the colours where light comes from, along the rays that see it."""
+    opacity_error: float
+    """Mean absolute error of the opacity of a short path (`nets.opacity`), where light gets."""
+    samples: int
+    """Of each kind."""
+    cells: int
+    """On the finest level."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As of `ItemQuality`."""
+        return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
+
+
+AnyQuality = ItemQuality | RadianceQuality
+
+
+def mean_of(qualities: Sequence[AnyQuality], measure: str) -> float | None:
     """Of a measure over the objects that have it; None where none has."""
-    values = [getattr(quality, measure) for quality in qualities]
+    values = [getattr(quality, measure, None) for quality in qualities]
     known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
 
@@ -107,6 +132,29 @@ def measure_item(
         area=area,
         cells=item.octree.num_cells[-1],
     )
+
+
+def measure_radiance(item: RadianceItem, asset: RadianceAsset, *, points: int = SURFACE_POINTS) -> RadianceQuality:
+    """Compare a radiance field with samples of the one that it was fitted to, at most so many of each kind."""
+    seen, density, lods = asset.seen, asset.density, item.network.spec.lods
+    count = min(points, len(seen.points), len(density.points))
+    colours = item.sample(seen.points[:count], seen.directions[:count], space="model")[:, 1:]
+    found = item.sample(density.points[:count], space="model")[:, 0]
+    errors = np.abs(opacity_of(found, lods) - opacity_of(density.densities[:count], lods))
+    return RadianceQuality(
+        name=asset.name,
+        psnr=colour_psnr(seen.colours[:count] / 255, colours),
+        opacity_error=float(errors.mean()),
+        samples=count,
+        cells=item.octree.num_cells[-1],
+    )
+
+
+def measure_any(item: ItemField | RadianceItem, asset: AnyAsset) -> AnyQuality | None:
+    """Compare an object with its asset; None where they are of different kinds."""
+    if isinstance(item, RadianceItem):
+        return measure_radiance(item, asset) if isinstance(asset, RadianceAsset) else None
+    return measure_item(item, asset) if isinstance(asset, Asset) else None
 
 
 def _matched(

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.asset_cache import AssetCache, default_folder
 from fieldcodec.collection.ground_truth import asset_of_mesh
-from fieldcodec.collection.inputs import find_inputs, is_volume
+from fieldcodec.collection.inputs import find_inputs, is_scene, is_volume
 from fieldcodec.collection.level_set_asset import asset_of_level_set, read_level_set
+from fieldcodec.collection.scene_asset import asset_of_scene, scene_digest
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import FieldcodecError, InputError, MissingPackageError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.io.mesh.appearance import read_coloured_mesh
 from fieldcodec.io.mesh.read import read_mesh
+from fieldcodec.io.posed import read_posed
 from fieldcodec.io.reading import reading
 
 STAGE = "samples of the objects"
@@ -28,8 +30,8 @@ def prepare(
     cache: str | os.PathLike[str] | None = None,
     keep: bool = True,
     on_event: OnEvent = ignore_event,
-) -> list[Asset]:
-    """The objects of mesh and level set files, in the order given.
+) -> list[AnyAsset]:
+    """The objects of meshes, level sets and posed pictures, in the order given.
 
     Args:
         paths: files, folders and patterns; see `find_inputs`.
@@ -54,7 +56,7 @@ def prepare(
     return _results(jobs)
 
 
-def _results(jobs: list[Future[Asset]]) -> list[Asset]:
+def _results(jobs: list[Future[AnyAsset]]) -> list[AnyAsset]:
     """What the jobs gave; their errors as one, for people who want to mend all files at once."""
     errors = [error for job in jobs if (error := job.exception()) is not None]
     for error in errors:
@@ -65,9 +67,9 @@ def _results(jobs: list[Future[Asset]]) -> list[Asset]:
     return [job.result() for job in jobs]
 
 
-def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> Asset:
+def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> AnyAsset:
     with reading(str(path)):
-        key = cache.key(path, settings) if cache else ""
+        key = _key(path, settings, cache) if cache else ""
         kept = cache.load(key, path, name) if cache else None
         if kept is not None:
             return kept
@@ -80,8 +82,14 @@ def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCach
     return asset
 
 
-def _made(name: str, path: Path, settings: CollectionSettings) -> tuple[Asset, dict[str, str]]:
+def _key(path: Path, settings: CollectionSettings, cache: AssetCache) -> str:
+    return cache.key_of_scene(scene_digest(path), settings) if is_scene(path) else cache.key(path, settings)
+
+
+def _made(name: str, path: Path, settings: CollectionSettings) -> tuple[AnyAsset, dict[str, str]]:
     """The asset of a file, and the hashes of the further files that it was made from."""
+    if is_scene(path):
+        return asset_of_scene(read_posed(path), name, settings), {}
     size = path.stat().st_size
     if is_volume(path):
         return asset_of_level_set(read_level_set(path), name, settings, source_bytes=size), {}

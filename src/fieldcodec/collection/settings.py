@@ -13,15 +13,16 @@ _CHOICES = {
     "schedule": ("cosine", "constant"),
     "unfolding": ("teacher", "coarse-to-fine"),
     "precision": ("single", "mixed"),
+    "scene_preset": ("draft", "balanced", "fine"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     "lods": (1, MAX_LODS), "latent": (1, 4096), "base_width": (1, 1 << 14), "base_layers": (1, 8), "width": (1, 4096),
     "layers": (1, 8), "steps": (0, 10**8), "minutes": (0, 10**5), "objects_per_step": (1, 4096),
     "points_per_object": (1, 1 << 20), "learning_rate": (0, 1), "latent_rate": (0, 1), "warm_up": (0, 1),
     "weight_decay": (0, 1), "clip": (0, 1e6), "occupancy_weight": (0, 1e6), "geometry_weight": (0, 1e6),
-    "colour_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12), "settle": (0, 1),
-    "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1),
-    "matrix_rate": (0, 1), "level_dropout": (0, 1),
+    "colour_weight": (0, 1e6), "density_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12),
+    "settle": (0, 1), "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1), "matrix_rate": (0, 1),
+    "level_dropout": (0, 1), "scene_factor": (1, 64),
 }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ class CollectionSettings:
     fusion: Fusion = "cat"
     """Put the latents of the levels side by side (better), or add them up (smaller)."""
     colour: Literal["auto", "none"] = "auto"
-    """Store colours where every object has them, or never."""
+    """Store the colours of surfaces that have some, or of none."""
     steps: int = 0
     """Training steps; 0: as many as `minutes` allow."""
     minutes: float = 10.0
@@ -80,6 +81,8 @@ class CollectionSettings:
     """Of the absolute error of distances (w_g); 10 in the source, but 50 gives better surfaces with Muon."""
     colour_weight: float = 1.0
     """Of the error of colours (w_c)."""
+    density_weight: float = 1.0
+    """Of the absolute error of the opacities of radiance fields (their w_g)."""
     level_dropout: float = 0.1
     """Share of the samples that see only the levels down to a random one, so that coarse levels mean something too."""
     precision: Literal["single", "mixed"] = "single"
@@ -91,7 +94,11 @@ class CollectionSettings:
     settle: float = 0.25
     """Part of the steps made with rounded weights and latents, so that they adapt to it."""
     surface_points: int = 300_000
-    """Points drawn from each surface."""
+    """Points drawn from each surface, or where light of a radiance field comes from."""
+    scene_preset: Literal["draft", "balanced", "fine"] = "balanced"
+    """Of posed pictures: how the grid is fitted that their radiance field is taken from."""
+    scene_factor: int = 1
+    """Of posed pictures: how many times smaller they are made first."""
     seed: int = 0
     """Makes encoding repeatable on one machine."""
 

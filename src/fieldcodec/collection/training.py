@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -14,15 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldcodec.coding.threads import map_threads
-from fieldcodec.collection.asset import Asset
-from fieldcodec.collection.batches import Batch, BatchOptions, make_batch
+from fieldcodec.collection.asset import AnyAsset
+from fieldcodec.collection.batches import Batch, BatchOptions, Samples, make_batch
 from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.errors import UsageError
 from fieldcodec.fit.muon import Muon
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.nets.balanced_steps import balanced_steps
 from fieldcodec.nets.frozen_recursive import latent_step_for, round_latents, rounded, steps_for
 from fieldcodec.nets.modes import fitting_precision, one_thread
-from fieldcodec.nets.recursive import RecursiveField, new_latents
+from fieldcodec.nets.recursive import RecursiveField, Unfolded, new_latents
+from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
 
 _BETAS = (0.9, 0.99)
 _REPORT_EVERY = 5
@@ -30,7 +32,8 @@ _SMOOTHING = 0.98
 _MOST_STARTS = 32  # latents that are tried for an object
 _PROBED_OBJECTS, _PROBED_POINTS = 8, 2048
 _LOGIT_SCALE = 2e-3  # an error of one in a logit counts like one of this in a distance
-_COLOUR_SCALE = 0.02
+_COLOUR_SCALE = 0.02  # and one of a colour or an opacity
+_CLEAR, _SOLID = 1e-3, 0.99  # opacities below and above count as none and all of the light
 
 
 @final
@@ -40,7 +43,13 @@ class Losses:
 
     occupancy: float  # cross entropy of a child, in nats
     distance: float  # mean absolute error, in units of the cube [-1, 1]^3
-    colour: float  # mean Euclidean error, of 0 .. 1 a channel
+    colour: float  # of surfaces: mean Euclidean error, of 0 .. 1 a channel
+    opacity: float  # mean absolute error, see `nets.opacity`
+    radiance: float  # as colour, by direction
+
+    @property
+    def are_finite(self) -> bool:
+        return all(math.isfinite(part) for part in astuple(self))
 
 
 @final
@@ -53,7 +62,7 @@ class CollectionTraining:
 
     def __init__(
         self,
-        assets: Sequence[Asset],
+        assets: Sequence[AnyAsset],
         settings: CollectionSettings,
         *,
         network: RecursiveField | None = None,
@@ -66,20 +75,25 @@ class CollectionTraining:
             network: networks that are not to be changed: only latents are fitted. None means new ones, fitted too.
             latent_step: what latents are to be multiples of from the start; None means one that suits them at the end.
             threads: that share the objects of a step on a CPU; None means one per processor. Changes no result.
+
+        Raises:
+            UsageError: the networks are not for the kind of an object.
         """
         self.assets, self.settings = list(assets), settings
         self.device, self._threads = torch.device(device), threads
         self._fits_networks = network is None
-        has_colours = settings.colour == "auto" and all(asset.has_colours for asset in assets)
-        spec = settings.spec("rgb" if has_colours else "none") if network is None else network.spec
+        wanted = [_wanted_kind(asset, settings) for asset in assets]
+        spec = settings.spec(RecursiveSpec.colour_for(wanted)) if network is None else network.spec
+        self.kinds = [_kind_in(spec, asset.name, kind) for asset, kind in zip(assets, wanted, strict=True)]
         self.network = (RecursiveField(spec, settings.seed) if network is None else network).to(self.device)
         self.network.requires_grad_(self._fits_networks)
         latents = new_latents(len(assets), spec.latent, settings.seed).to(self.device)
         self.latents = torch.nn.Parameter(latents)
         self.trees = [asset.octree(spec.lods) for asset in self.assets]
         self._options = BatchOptions(
-            settings.points_per_object, colours=spec.colour == "rgb", level_dropout=settings.level_dropout
-        )
+            settings.points_per_object, colours="coloured" in spec.kinds, lods=spec.lods,
+            level_dropout=settings.level_dropout,
+        )  # fmt: skip
         self._optimisers = _optimisers(self.network if self._fits_networks else None, self.latents, settings)
         self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self._optimisers]
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "mixed")
@@ -209,14 +223,22 @@ class CollectionTraining:
         """What the network says of the probes, all in the scale of distances."""
         network = self.network
         unfolded = network(self.latents[numbers], batch.kept, batch.asked)
-        said = [network.distance(network.fused(unfolded.latents, batch.stencil))]
-        said += [_LOGIT_SCALE * (logits[:, 1] - logits[:, 0]) for logits in unfolded.occupancy]
-        if batch.colour_stencil is not None:
-            said.append(_COLOUR_SCALE * network.colour(network.fused(unfolded.latents, batch.colour_stencil)).flatten())
+        said = [_LOGIT_SCALE * (logits[:, 1] - logits[:, 0]) for logits in unfolded.occupancy]
+        if batch.distances is not None:
+            said.append(network.distance(network.fused(unfolded.latents, batch.distances.stencil)))
+        if batch.colours is not None:
+            said.append(
+                _COLOUR_SCALE * network.colour(network.fused(unfolded.latents, batch.colours.stencil)).flatten()
+            )
+        if batch.opacities is not None:
+            opacity = network.opacity(network.fused(unfolded.latents, batch.opacities.stencil))
+            said.append(_COLOUR_SCALE * opacity.clamp(0, 1))
+        if batch.radiance is not None:
+            said.append(_COLOUR_SCALE * _radiance(network, unfolded, batch.radiance)[0].flatten())
         return torch.cat(said)
 
     def _gradients(self, numbers: list[int], batch: Batch, share: float) -> tuple[list[Tensor | None], Tensor]:
-        """Of everything that is fitted, and the parts of the loss [3], in the share of these objects in the step."""
+        """Of everything that is fitted, and the parts of the loss [5], in the share of these objects in the step."""
         latents = self.latents[numbers]
         if self._latent_step:
             latents = round_latents(latents, self._latent_step)
@@ -243,13 +265,13 @@ class CollectionTraining:
         return [*(self.network.parameters() if self._fits_networks else []), self.latents]
 
     @property
-    def _weights(self) -> tuple[float, float, float]:
-        settings = self.settings
-        return settings.occupancy_weight, settings.geometry_weight, settings.colour_weight
+    def _weights(self) -> tuple[float, float, float, float, float]:
+        """As `Losses`."""
+        settings, colour = self.settings, self.settings.colour_weight
+        return settings.occupancy_weight, settings.geometry_weight, colour, settings.density_weight, colour
 
     def _total(self, losses: Losses) -> float:
-        parts = losses.occupancy, losses.distance, losses.colour
-        return sum(weight * part for weight, part in zip(self._weights, parts, strict=True))
+        return sum(weight * part for weight, part in zip(self._weights, astuple(losses), strict=True))
 
     def _choose(self) -> list[int]:
         """The objects of a step: all take their turns, in random order."""
@@ -278,7 +300,7 @@ class CollectionTraining:
 
 
 def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
-    """Occupancy, distance and colour losses of a batch [3] (refine, losses); colour is 0 where there are none.
+    """The parts of `Losses` of a batch [5] (refine, losses), means over its objects; 0 where there are no samples.
 
     The cross entropy is a plain mean over all children of all levels, of which some stand for all of a level.
     """
@@ -290,15 +312,59 @@ def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
             for logits, truth, children in zip(unfolded.occupancy, batch.occupied, batch.children, strict=True)
         ]
     ).sum()
-    predicted = network.distance(network.fused(unfolded.latents, batch.stencil))
-    distance = (predicted.float() - batch.distances).abs().mean()
-    colour = distance.new_zeros(())
-    if batch.colour_stencil is not None and batch.colours is not None:
-        fused = network.fused(unfolded.latents, batch.colour_stencil)
-        seen = fused.detach().abs().sum(dim=1) != 0
-        error = torch.linalg.vector_norm(network.colour(fused).float() - batch.colours, dim=1)
-        colour = (error * seen).sum() / seen.sum().clamp_min(1)
-    return torch.stack([occupancy, distance, colour])
+    distance = colour = opacity = radiance = occupancy.new_zeros(())
+    if batch.distances is not None:
+        predicted = network.distance(network.fused(unfolded.latents, batch.distances.stencil)).float()
+        distance = batch.distances.share * (predicted - batch.distances.wanted).abs().mean()
+    if batch.colours is not None:
+        fused = network.fused(unfolded.latents, batch.colours.stencil)
+        colour = _colour_loss(network.colour(fused), fused, batch.colours)
+    if batch.opacities is not None:
+        predicted = network.opacity(network.fused(unfolded.latents, batch.opacities.stencil)).float()
+        opacity = batch.opacities.share * opacity_errors(predicted, batch.opacities.wanted).mean()
+    if batch.radiance is not None:
+        radiance = _colour_loss(*_radiance(network, unfolded, batch.radiance), batch.radiance)
+    return torch.stack([occupancy, distance, colour, opacity, radiance])
+
+
+def opacity_errors(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """[n] absolute errors; where no light or all of it is taken away, what goes beyond is no error.
+
+    Networks put out any number, of which a decoder takes what lies in 0 .. 1: pulled on one side alone, they come away
+    from a wrong 0, which has no slope in the decoder, and are free of following the steps between air and solid.
+    """
+    error = predicted - wanted
+    error = torch.where(wanted < _CLEAR, error.clamp(min=0), error)
+    return torch.where(wanted > _SOLID, error.clamp(max=0), error).abs()
+
+
+def _radiance(network: RecursiveField, unfolded: Unfolded, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Colours [n, 3] by direction, and the fused latents."""
+    assert samples.directions is not None
+    fused = network.fused(unfolded.latents, samples.stencil)
+    return network.radiance(fused, samples.directions), fused
+
+
+def _colour_loss(predicted: Tensor, fused: Tensor, samples: Samples) -> Tensor:
+    """Over the points that see any cell."""
+    seen = fused.detach().abs().sum(dim=1) != 0
+    error = torch.linalg.vector_norm(predicted.float() - samples.wanted, dim=1)
+    return samples.share * (error * seen).sum() / seen.sum().clamp_min(1)
+
+
+def _wanted_kind(asset: AnyAsset, settings: CollectionSettings) -> Kind:
+    return "distance" if settings.colour == "none" and asset.kind == "coloured" else asset.kind
+
+
+def _kind_in(spec: RecursiveSpec, name: str, kind: Kind) -> Kind:
+    """What an object becomes in a file of some networks: colours that these do not have are left out."""
+    if kind == "coloured" and kind not in spec.kinds:
+        kind = "distance"
+    if kind not in spec.kinds:
+        raise UsageError(
+            f"object {name!r} is of kind {kind!r}, but the collection's networks are for {', '.join(spec.kinds)}"
+        )
+    return kind
 
 
 def _optimisers(

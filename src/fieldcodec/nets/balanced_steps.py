@@ -25,7 +25,7 @@ def balanced_steps(module: RecursiveField, bits: float, outputs: Callable[[], Te
     Args:
         outputs: what the module says now and shall still say when it is rounded, numbers whose squared changes count
             alike: signed distances at points near the surfaces, and the differences of the logits of occupancy (with
-            colours) scaled as they matter. Called once for each parameter and once more.
+            colours and opacities) scaled as they matter. Called once for each parameter and once more.
     """
     parameters = parameters_of(module)
     even = [float(step) for step in steps_for(module, max(round(bits), 2))]

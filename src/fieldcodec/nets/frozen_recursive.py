@@ -74,7 +74,7 @@ class FrozenRecursive:
         return FrozenRecursive(module.spec, tuple(tensors), stored)
 
     def network(self, name: str) -> list[tuple[np.ndarray, float, np.ndarray, float]]:
-        """Weight, its step, bias and its step of each layer of "phi", "omega", "psi" or "xi"."""
+        """Weight, its step, bias and its step of each layer of "phi", "omega" or another of `spec.networks`."""
         first = 0
         for each, layers in self.spec.networks.items():
             if each == name:

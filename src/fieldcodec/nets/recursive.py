@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fieldcodec.errors import UsageError
 from fieldcodec.nets.interpolation import Stencil, mix
+from fieldcodec.nets.opacity import density_of
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 from fieldcodec.nets.siren import Siren
 
@@ -28,9 +29,11 @@ class Unfolded:
 
 
 class RecursiveField(nn.Module):
-    """phi, omega, psi and xi, shared by all levels and all objects of a collection."""
+    """phi, omega and the heads, shared by all levels and all objects of a collection."""
 
     xi: Siren | None
+    rho: Siren | None
+    chi: Siren | None
 
     def __init__(self, spec: RecursiveSpec, seed: int = 0) -> None:
         super().__init__()
@@ -38,7 +41,7 @@ class RecursiveField(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         networks = {name: Siren(sizes, generator) for name, sizes in spec.networks.items()}
         self.phi, self.omega, self.psi = networks["phi"], networks["omega"], networks["psi"]
-        self.xi = networks.get("xi")
+        self.xi, self.rho, self.chi = networks.get("xi"), networks.get("rho"), networks.get("chi")
 
     def forward(
         self,
@@ -81,24 +84,44 @@ class RecursiveField(nn.Module):
         """Signed distance, negative inside, in units of the cube [-1, 1]^3."""
         return self.psi(fused)[:, 0]
 
-    def density(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, " points"]:
-        """Density of a radiance field, 0 or more."""
-        return torch.relu(self.psi(fused)[:, 0])
-
-    def colour(
-        self, fused: Float[Tensor, "points fused"], directions: Float[Tensor, "points 3"] | None = None
-    ) -> Float[Tensor, "points 3"]:
-        """Colours in 0 .. 1; of a radiance field as seen along `directions`, zeros where none are given.
+    def colour(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, "points 3"]:
+        """Colours of surfaces in 0 .. 1.
 
         Raises:
-            UsageError: the network holds no colours.
+            UsageError: the network holds none.
         """
-        if self.xi is None:
-            raise UsageError("this collection holds shapes without colours")
-        if self.spec.colour == "radiance":
-            directions = fused.new_zeros(len(fused), 3) if directions is None else directions
-            fused = torch.cat([fused, directions], dim=1)
+        if self.xi is None or self.spec.colour == "radiance":
+            raise UsageError("this collection holds no surfaces with colours")
         return torch.sigmoid(self.xi(fused))
+
+    def opacity(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, " points"]:
+        """Opacity of a radiance field, not yet limited to 0 .. 1; see `nets.opacity`.
+
+        Raises:
+            UsageError: the network holds no radiance fields.
+        """
+        return self._of_radiance(0)(fused)[:, 0]
+
+    def density(self, fused: Float[Tensor, "points fused"]) -> Float[Tensor, " points"]:
+        """Density of a radiance field for each unit of length in the cube [-1, 1]^3, 0 or more."""
+        return density_of(self.opacity(fused), self.spec.lods)
+
+    def radiance(
+        self, fused: Float[Tensor, "points fused"], directions: Float[Tensor, "points 3"]
+    ) -> Float[Tensor, "points 3"]:
+        """Colours of a radiance field in 0 .. 1, as seen along unit vectors.
+
+        Raises:
+            UsageError: the network holds no radiance fields.
+        """
+        return torch.sigmoid(self._of_radiance(1)(torch.cat([fused, directions], dim=1)))
+
+    def _of_radiance(self, which: int) -> Siren:
+        if "radiance" not in self.spec.kinds:
+            raise UsageError("this collection holds no radiance fields")
+        head = getattr(self, str(self.spec.heads("radiance")[which]))
+        assert isinstance(head, Siren)
+        return head
 
 
 def new_latents(objects: int, size: int, seed: int) -> Float[Tensor, "objects size"]:

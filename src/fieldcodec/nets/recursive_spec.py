@@ -1,5 +1,6 @@
 """The shape of a recursive field network as plain data: what a file stores so that the same one can be built again."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal
@@ -7,10 +8,20 @@ from typing import Any, Literal
 from fieldcodec.errors import FormatError
 
 Fusion = Literal["cat", "sum"]
-Colour = Literal["none", "rgb", "radiance"]
+Colour = Literal["none", "rgb", "radiance", "none+radiance", "rgb+radiance"]
+Kind = Literal["distance", "coloured", "radiance"]
+"""What an object is: a signed distance, one with colours on its surface, or density and colours by direction."""
 MAX_LODS = 9
 _LIMITS = {"latent": 4096, "lods": MAX_LODS, "base_width": 1 << 14, "base_layers": 8, "width": 4096, "layers": 8}
 _MAX_PARAMETERS = 1 << 28
+# of objects in a file of each colour; an object is of the first one where the file says nothing of it
+_KINDS: dict[Colour, tuple[Kind, ...]] = {
+    "none": ("distance",),
+    "rgb": ("coloured", "distance"),
+    "radiance": ("radiance",),
+    "none+radiance": ("distance", "radiance"),
+    "rgb+radiance": ("coloured", "distance", "radiance"),
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +29,8 @@ class RecursiveSpec:
     """phi, omega, psi and xi of ReFiNe: sine layers throughout, the output layer of each linear.
 
     phi splits a latent into those of eight children, omega says of each child whether it is occupied, psi gives the
-    signed distance (or density) of a fused latent, xi its colour.
+    signed distance of a fused latent, xi its colour. Radiance fields have opacity and colours by direction instead:
+    by psi and xi where there are no other objects, else by heads of their own, rho and chi.
     """
 
     latent: int = 64
@@ -30,13 +42,14 @@ class RecursiveSpec:
     base_layers: int = 1
     """Hidden layers of phi."""
     width: int = 256
-    """Neurons of a hidden layer of omega, psi and xi."""
+    """Neurons of a hidden layer of omega, psi, xi, rho and chi."""
     layers: int = 2
-    """Hidden layers of omega, psi and xi."""
+    """Hidden layers of these."""
     fusion: Fusion = "cat"
     """Latents of the levels are put side by side, or added up."""
     colour: Colour = "none"
-    """No colour net, one of the fused latent alone, or one that sees the direction of the ray too (radiance)."""
+    """No colour net, one of the fused latent alone, or one that sees the direction of the ray too (radiance); with
+    "+radiance" radiance fields are among shapes without or with colours."""
 
     @property
     def fused(self) -> int:
@@ -52,9 +65,22 @@ class RecursiveSpec:
             "omega": [self.latent, *hidden, 2],
             "psi": [self.fused, *hidden, 1],
         }
-        if self.colour != "none":
+        if self.colour not in ("none", "none+radiance"):
             chains["xi"] = [self.fused + (3 if self.colour == "radiance" else 0), *hidden, 3]
+        if len(self.kinds) > 1 and "radiance" in self.kinds:
+            chains |= {"rho": [self.fused, *hidden, 1], "chi": [self.fused + 3, *hidden, 3]}
         return {name: list(pairwise(chain)) for name, chain in chains.items()}
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What objects may be; the first one is what an object is unless its file says otherwise."""
+        return _KINDS[self.colour]
+
+    def heads(self, kind: Kind) -> tuple[str, str | None]:
+        """The networks that give distance or opacity, and colour if any, of an object."""
+        if kind == "radiance":
+            return ("psi", "xi") if self.colour == "radiance" else ("rho", "chi")
+        return "psi", "xi" if kind == "coloured" else None
 
     @property
     def num_parameters(self) -> int:
@@ -63,6 +89,11 @@ class RecursiveSpec:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @staticmethod
+    def colour_for(kinds: Collection[Kind]) -> Colour:
+        """The colour that a file of objects of some kinds needs, at least one object."""
+        return next(colour for colour, allowed in _KINDS.items() if set(kinds) <= set(allowed))
 
     @staticmethod
     def from_json(data: Any) -> "RecursiveSpec":
@@ -80,7 +111,7 @@ class RecursiveSpec:
                 raise FormatError(
                     f"description of a recursive network: {name} is {value!r}, allowed are whole numbers 1 to {limit}"
                 )
-        if data["fusion"] not in ("cat", "sum") or data["colour"] not in ("none", "rgb", "radiance"):
+        if data["fusion"] not in ("cat", "sum") or not isinstance(data["colour"], str) or data["colour"] not in _KINDS:
             raise FormatError(
                 f"description of a recursive network: unknown fusion or colour {data['fusion']!r}, {data['colour']!r}"
             )

@@ -28,6 +28,6 @@ def error_of(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) 
     assert run(*arguments) == code
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("fieldcodec: error: ")
+    assert any(line.startswith("fieldcodec: error: ") for line in captured.err.splitlines())
     assert "Traceback" not in captured.err
     return captured.err

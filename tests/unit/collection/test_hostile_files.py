@@ -89,6 +89,10 @@ def test_forged_descriptions_raise_nothing_but_format_errors(data: bytes) -> Non
         (("items", 2, "cells"), [1, 0, 0], "unfolds to more than 1 cells of level 1"),
         (("items", 2, "cells"), [8, 64, 512], "does not unfold"),
         (("items",), [{}] * 65537, "more than 65536"),
+        (("items", 0, "kind"), "radiance", "of kind 'radiance'; the networks are for coloured, distance"),
+        (("items", 0, "kind"), ["distance"], "of kind"),
+        (("network", "colour"), "rgb+radiance", "network weights"),
+        (("network", "colour"), ["rgb"], "unknown fusion or colour"),
     ],
 )
 def test_messages_say_what_is_wrong(data: bytes, path: tuple[Any, ...], value: Any, problem: str) -> None:

@@ -1,5 +1,6 @@
 """Training of collections: it learns, goes on where it stopped, and does not depend on threads."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from fieldcodec.collection.asset import Asset, DistanceSamples, Placement, SurfaceSamples
+from fieldcodec.collection.asset import (
+    AnyAsset,
+    Asset,
+    DensitySamples,
+    DistanceSamples,
+    Placement,
+    RadianceAsset,
+    SeenSamples,
+    SurfaceSamples,
+)
 from fieldcodec.collection.batches import BatchOptions, make_batch
 from fieldcodec.collection.checkpoint import load_checkpoint, save_checkpoint
+from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.encode import add_to_collection, encode_collection
+from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.settings import CollectionSettings
-from fieldcodec.collection.training import CollectionTraining, losses_of
+from fieldcodec.collection.training import CollectionTraining, losses_of, opacity_errors
 from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.nets.recursive import RecursiveField
 
@@ -49,7 +62,7 @@ def _ball(name: str, radius: float, *, colours: bool = False, seed: int = 0) -> 
 BALLS = [_ball("small", 0.4), _ball("middle", 0.55, seed=1), _ball("large", 0.7, seed=2)]
 
 
-def _trained(settings: CollectionSettings, assets: list[Asset] = BALLS, **options: object) -> CollectionTraining:
+def _trained(settings: CollectionSettings, assets: Sequence[AnyAsset] = BALLS, **options: object) -> CollectionTraining:
     training = CollectionTraining(assets, settings, **options)  # type: ignore[arg-type]
     for _ in training.run():
         pass
@@ -129,21 +142,107 @@ def test_a_batch_of_several_objects_has_the_mean_loss_of_each_alone() -> None:
 def test_dropped_levels_see_nothing_finer() -> None:
     tree = BALLS[0].octree(3)
     options = BatchOptions(500, level_dropout=1.0)
-    rows = make_batch([BALLS[0]], [tree], options, np.random.default_rng(0)).stencil.rows.numpy()
+    distances = make_batch([BALLS[0]], [tree], options, np.random.default_rng(0)).distances
+    assert distances is not None
+    rows = distances.stencil.rows.numpy()
     seen = (rows >= 0).any(axis=2)
     assert {tuple(row) for row in seen.tolist()} >= {(True, False, False), (True, True, False), (True, True, True)}
     assert not (seen[:, 1:] & ~seen[:, :-1]).any()
 
 
-def test_colours_are_learnt_where_all_objects_have_them() -> None:
+def test_colours_are_learnt_of_objects_that_have_some() -> None:
     coloured = [_ball("a", 0.5, colours=True), _ball("b", 0.6, colours=True)]
     settings = replace(SETTINGS, steps=80, points_per_object=512)
     training = CollectionTraining(coloured, settings)
     losses = list(training.run())
     assert training.network.spec.colour == "rgb"
     assert np.mean([each.colour for each in losses[-10:]]) < 0.7 * losses[0].colour
-    assert CollectionTraining([coloured[0], BALLS[0]], settings).network.spec.colour == "none"
-    assert CollectionTraining(coloured, replace(settings, colour="none")).network.spec.colour == "none"
+    some = CollectionTraining([coloured[0], BALLS[0]], settings)
+    assert (some.network.spec.colour, some.kinds) == ("rgb", ["coloured", "distance"])
+    none = CollectionTraining(coloured, replace(settings, colour="none"))
+    assert (none.network.spec.colour, none.kinds) == ("none", ["distance", "distance"])
+
+
+def _glow(name: str, radius: float, seed: int = 0) -> RadianceAsset:
+    """A ball of density 30 whose colours are those of its points, brighter along z."""
+    rng = np.random.default_rng(seed)
+    outward = rng.normal(size=(4000, 3))
+    outward = (outward / np.linalg.norm(outward, axis=1, keepdims=True)).astype(np.float32)
+    directions = -outward[rng.permutation(4000)]
+    colours = (127 * (outward + 1) * (0.75 + 0.25 * directions[:, 2:])).astype(np.uint8)
+    points = (radius * outward * rng.uniform(0.7, 1.3, (4000, 1))).astype(np.float32)
+    densities = np.where(np.linalg.norm(points, axis=1) < radius, 30, 0).astype(np.float32)
+    seen = SeenSamples(np.float32(radius) * outward, directions, colours)
+    return RadianceAsset(name, Placement((1.0, 2.0, 3.0), 4.0), seen, DensitySamples(points, densities), 77)
+
+
+MIXED = [BALLS[0], _ball("painted", 0.5, colours=True), _glow("glow", 0.6)]
+
+
+def test_kinds_are_learnt_together() -> None:
+    settings = replace(SETTINGS, steps=160, points_per_object=512, objects_per_step=3)
+    training = CollectionTraining(MIXED, settings)
+    losses = list(training.run())
+    assert (training.network.spec.colour, training.kinds) == ("rgb+radiance", ["distance", "coloured", "radiance"])
+    for part in ("occupancy", "distance", "colour", "opacity", "radiance"):
+        assert np.mean([getattr(each, part) for each in losses[-10:]]) < 0.6 * getattr(losses[0], part), part
+    two = CollectionTraining([BALLS[0], MIXED[2]], settings)
+    assert two.network.spec.colour == "none+radiance"
+    assert CollectionTraining(MIXED[2:], settings).network.spec.colour == "radiance"
+
+
+def test_a_mixed_batch_has_the_mean_loss_of_each_alone() -> None:
+    network = RecursiveField(SETTINGS.spec("rgb+radiance"))
+    trees, latents = [asset.octree(3) for asset in MIXED], torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    options = BatchOptions(1 << 14, occupancy=1 << 20, colours=True, lods=3)
+    joined = losses_of(network, latents, make_batch(MIXED, trees, options, np.random.default_rng(0))).detach()
+    parts = [
+        losses_of(network, latents[i : i + 1], make_batch([asset], [tree], options, np.random.default_rng(i))).detach()
+        for i, (asset, tree) in enumerate(zip(MIXED, trees, strict=True))
+    ]
+    assert joined[1:].tolist() == pytest.approx(torch.stack(parts)[:, 1:].mean(dim=0).tolist(), rel=0.05)
+    assert ((torch.stack(parts)[:, 1:] > 0).sum(dim=0) == torch.tensor([2, 1, 1, 1])).all()
+
+
+def test_opacities_beyond_none_and_all_are_no_errors() -> None:
+    predicted = torch.tensor([-0.5, 0.25, 0.5, -0.5, 1.5, 0.75])
+    wanted = torch.tensor([0.0, 0.0, 0.25, 0.25, 1.0, 1.0])
+    assert opacity_errors(predicted, wanted).tolist() == pytest.approx([0, 0.25, 0.25, 0.75, 0, 0.25])
+
+
+def test_mixed_trainings_stop_go_on_and_end_the_same(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=12)
+    straight = _trained(settings, MIXED, threads=1)
+    stopped = CollectionTraining(MIXED, settings, threads=2)
+    for _ in zip(range(9), stopped.run(), strict=False):
+        pass
+    save_checkpoint(tmp_path / "state", stopped)
+    resumed = CollectionTraining(MIXED, settings, threads=3)
+    load_checkpoint(tmp_path / "state", resumed)
+    for _ in resumed.run():
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(_everything(straight), _everything(resumed), strict=True))
+
+
+def test_kinds_come_back_from_a_file_and_only_they_can_be_added() -> None:
+    settings = replace(SETTINGS, steps=160, points_per_object=512, objects_per_step=3)
+    made = CompressedCollection.from_bytes(encode_collection(MIXED, settings).to_bytes())
+    assert made.kinds == ("distance", "coloured", "radiance")
+    shape, painted, glow = made
+    assert isinstance(shape, ItemField)
+    assert isinstance(painted, ItemField)
+    assert (shape.channels, painted.channels) == (1, 4)
+    assert isinstance(glow, RadianceItem)
+    found = glow.sample([[1.0, 2.0, 3.0 + 4 * 0.55], [1.0 + 3.9, 2.0 + 3.9, 3.0 + 3.9]], [0.0, 0.0, 1.0])
+    assert found[0, 0] > 1
+    assert found[1].tolist() == [0, 0, 0, 0]
+    more = add_to_collection(made, [_glow("other", 0.5)], replace(settings, steps=20))
+    assert more.kinds == ("distance", "coloured", "radiance", "radiance")
+    shapes = encode_collection(BALLS, replace(settings, steps=5))
+    with pytest.raises(UsageError, match="of kind 'radiance', but the collection's networks are for distance"):
+        add_to_collection(shapes, [_glow("other", 0.5)], settings)
+    painted_only = add_to_collection(shapes, [MIXED[1]], replace(settings, steps=5))
+    assert painted_only.kinds == ("distance",) * 4
 
 
 def test_from_assets_to_a_file_and_more_objects() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.interpolation import Stencil, mix
+from fieldcodec.nets.opacity import density_of, opacity_of
 from fieldcodec.nets.recursive import RecursiveField, new_latents
-from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.nets.recursive_spec import Colour, RecursiveSpec
 
 SMALL = RecursiveSpec(latent=6, lods=3, base_width=16, base_layers=1, width=8, layers=2, fusion="cat", colour="rgb")
 
@@ -33,7 +34,7 @@ def test_parameter_counts_of_the_published_models() -> None:
     assert CollectionSettings.preset("paper").spec("none") == RecursiveSpec()
 
 
-@pytest.mark.parametrize("colour", ["none", "rgb", "radiance"])
+@pytest.mark.parametrize("colour", ["none", "rgb", "radiance", "none+radiance", "rgb+radiance"])
 @pytest.mark.parametrize("fusion", ["cat", "sum"])
 def test_a_module_has_the_parameters_that_its_spec_counts(colour: Any, fusion: Any) -> None:
     spec = replace(SMALL, colour=colour, fusion=fusion)
@@ -154,13 +155,39 @@ def test_heads() -> None:
     fused = torch.randn(7, SMALL.fused)
     module = RecursiveField(SMALL)
     assert module.distance(fused).shape == (7,)
-    assert (module.density(fused) >= 0).all()
     colour = module.colour(fused)
     assert colour.shape == (7, 3)
     assert ((colour > 0) & (colour < 1)).all()
     radiance = RecursiveField(replace(SMALL, colour="radiance"))
     ahead, behind = torch.eye(3)[0].expand(7, 3), -torch.eye(3)[0].expand(7, 3)
-    assert not torch.allclose(radiance.colour(fused, ahead), radiance.colour(fused, behind))
-    torch.testing.assert_close(radiance.colour(fused), radiance.colour(fused, torch.zeros(7, 3)))
-    with pytest.raises(UsageError, match="without colours"):
-        RecursiveField(replace(SMALL, colour="none")).colour(fused)
+    assert not torch.allclose(radiance.radiance(fused, ahead), radiance.radiance(fused, behind))
+    assert (radiance.density(fused) >= 0).all()
+    for colour in get_args(Colour):
+        if colour.startswith("rgb"):
+            continue
+        with pytest.raises(UsageError, match="no surfaces with colours"):
+            RecursiveField(replace(SMALL, colour=colour)).colour(fused)
+    with pytest.raises(UsageError, match="no radiance fields"):
+        module.radiance(fused, ahead)
+
+
+def test_shapes_and_radiance_share_all_but_their_heads() -> None:
+    """The heads' own parameters come on top of those of the published models, whose counts stay."""
+    shapes, both = replace(SMALL, colour="rgb"), replace(SMALL, colour="rgb+radiance")
+    alone = replace(SMALL, colour="radiance")
+    assert [*both.networks] == ["phi", "omega", "psi", "xi", "rho", "chi"]
+    shared = sum(i * o + o for name in ("phi", "omega") for i, o in SMALL.networks[name])
+    assert both.num_parameters == shapes.num_parameters + alone.num_parameters - shared
+    fused, module = torch.randn(7, SMALL.fused), RecursiveField(both)
+    directions = torch.nn.functional.normalize(torch.randn(7, 3), dim=1)
+    torch.testing.assert_close(module.distance(fused), RecursiveField(shapes).distance(fused))
+    assert not torch.allclose(module.opacity(fused), module.distance(fused))
+    assert not torch.allclose(module.radiance(fused, directions), module.colour(fused))
+
+
+def test_densities_and_opacities_are_inverse() -> None:
+    densities = np.array([0.0, 0.5, 20.0, 1e9])
+    opacities = opacity_of(densities, 5)
+    assert opacities.tolist() == pytest.approx([0, 1 - math.exp(-0.5 / 64), 1 - math.exp(-20 / 64), 1])
+    back = density_of(torch.from_numpy(np.append(opacities, -0.3)).double(), 5)
+    assert back.tolist() == pytest.approx([0, 0.5, 20, 64 * 10 * math.log(2), 0], rel=1e-4)

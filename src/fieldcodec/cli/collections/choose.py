@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fieldcodec.cli.inputs import kind_of
 from fieldcodec.cli.options import positionals
+from fieldcodec.collection.inputs import is_scene
 from fieldcodec.errors import InputError, UsageError
 from fieldcodec.io.frame_paths import has_placeholder
 
@@ -27,7 +28,8 @@ def wants_collection(arguments: Sequence[str], switches: Collection[str]) -> boo
 
 
 def means_objects(places: Sequence[Path]) -> bool:
-    """Whether inputs are several meshes, or a folder or pattern of meshes; one mesh alone becomes a level set.
+    """Whether inputs are several meshes, a folder or pattern of meshes, or posed pictures; one mesh alone becomes a
+    level set.
 
     Raises:
         UsageError: there are both meshes and volumes.
@@ -35,12 +37,13 @@ def means_objects(places: Sequence[Path]) -> bool:
     if not places or (len(places) == 1 and not _names_several(places[0])):
         return False
     kinds = {kind for place in places for kind in _kinds(place)}
-    if {"mesh", "volume"} <= kinds:
+    if "volume" in kinds and kinds & {"mesh", "scene"}:
+        others = "posed pictures" if "scene" in kinds else "meshes"
         raise UsageError(
-            f"the inputs ({', '.join(map(str, places[:3]))}) are both meshes and volumes; {FORCE} makes objects of all "
+            f"the inputs ({', '.join(map(str, places[:3]))}) are both {others} and volumes; {FORCE} makes objects of all "
             "of them, a pattern such as 'FOLDER/*.vdb' takes only the frames of a sequence"
         )
-    return "mesh" in kinds
+    return bool(kinds & {"mesh", "scene"})
 
 
 def _names_several(place: Path) -> bool:
@@ -50,8 +53,10 @@ def _names_several(place: Path) -> bool:
 
 def _kinds(place: Path) -> set[str]:
     """Kinds of the files that an argument stands for, as far as they are known."""
+    if is_scene(place):
+        return {"scene"}
     if place.is_dir():
-        files = [file for file in place.iterdir() if file.is_file()]
+        files = [file for file in place.iterdir() if file.is_file() or is_scene(file)]
     elif not place.exists() and glob.has_magic(str(place)):
         files = [Path(name) for name in glob.glob(str(place))] or [place]
     else:
@@ -60,6 +65,8 @@ def _kinds(place: Path) -> set[str]:
 
 
 def _kind(file: Path) -> str | None:
+    if is_scene(file):
+        return "scene"
     try:
         return kind_of(file)
     except InputError:

@@ -14,7 +14,7 @@ from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import is_compressed_collection, refuse_options
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.inputs import find_inputs
-from fieldcodec.collection.measure import ItemQuality
+from fieldcodec.collection.measure import AnyQuality, ItemQuality
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import ExitCode, UsageError
@@ -60,7 +60,7 @@ def settings_of(collection: CompressedCollection) -> CollectionSettings:
     """Settings with which samples of meshes are those that the collection was made from."""
     stored = collection.listing.settings
     known = {name: stored[name] for name in _OF_SAMPLES if name in stored}
-    if not collection.has_colours:
+    if "coloured" not in collection.spec.kinds:
         known["colour"] = "none"
     return CollectionSettings.from_json({**known, "lods": collection.spec.lods, "latent": collection.spec.latent})
 
@@ -73,10 +73,10 @@ def _lonely(first: set[str], second: set[str]) -> list[str]:
     return found
 
 
-def _failures(qualities: Sequence[ItemQuality], options: "Compare") -> list[str]:
+def _failures(qualities: Sequence[AnyQuality], options: "Compare") -> list[str]:
     """Every limit that is passed, in words; an object without a surface passes all of them."""
     found = []
-    for quality in qualities:
+    for quality in (each for each in qualities if isinstance(each, ItemQuality)):
         label, iou, chamfer = f"object {quality.name!r}", quality.iou, quality.chamfer
         if options.min_iou is not None and (iou is None or iou < options.min_iou):
             found.append(f"{label}: gIoU {'none' if iou is None else format(iou, '.6g')} is below {options.min_iou:g}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldcodec.cli.collections.items import find_item, open_item, warn_of_coarse_levels
+from fieldcodec.cli.collections.items import find_item, open_surface, warn_of_coarse_levels
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import refuse_options
 from fieldcodec.cli.outputs import check_output
@@ -78,7 +78,7 @@ def decode_objects(options: "Decode") -> ExitCode:
     with ProgressBars() as bars:
         for place, (name, output) in enumerate(zip(names, outputs, strict=True)):
             bars.share("objects", place / len(names))
-            item = open_item(collection, name, options.input, lod=options.lod, device=options.device)
+            item = open_surface(collection, name, options.input, lod=options.lod, device=options.device)
             facts = writer(item, output, overwrite=options.overwrite)
             if facts is None:
                 say(f"fieldcodec: warning: {name!r} has no surface, so nothing is written for it")
@@ -107,7 +107,7 @@ def mesh_of_object(options: "Mesh") -> ExitCode:
     if output.suffix.lower() not in SUFFIXES[:2]:
         raise UsageError(f"{output.name} does not end in one of {', '.join(SUFFIXES[:2])}, the meshes written")
     check_output(output, overwrite=options.overwrite, source=options.input)
-    item = open_item(collection, name, options.input, device=options.device)
+    item = open_surface(collection, name, options.input, device=options.device)
     facts = ItemWriter()(item, output, overwrite=options.overwrite)
     if facts is None:
         raise UsageError(f"the object {name!r} has no surface")

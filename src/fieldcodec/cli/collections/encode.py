@@ -18,7 +18,7 @@ from fieldcodec.cli.collections.watch import TrainingWatch
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.options import parse_options, value_of
 from fieldcodec.cli.outputs import check_output
-from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.encode import encode_collection
 from fieldcodec.collection.inputs import find_inputs
@@ -87,7 +87,6 @@ def encode_objects(options: EncodeCollection) -> ExitCode:
         assets = prepare(
             options.inputs, options.settings, cache=options.cache, keep=not options.no_cache, on_event=bars
         )
-        _tell_of_colours(assets, options.settings)
         prepared = time.perf_counter()
         collection = _train(options, assets, checkpoint, bars)
         collection.save(output, overwrite=options.overwrite)
@@ -113,7 +112,7 @@ def encode_objects(options: EncodeCollection) -> ExitCode:
 
 
 def _train(
-    options: EncodeCollection, assets: Sequence[Asset], checkpoint: Path, bars: ProgressBars
+    options: EncodeCollection, assets: Sequence[AnyAsset], checkpoint: Path, bars: ProgressBars
 ) -> CompressedCollection:
     """Trains to the end; an interruption is told with what is kept."""
     if checkpoint.exists():
@@ -136,11 +135,3 @@ def _output(options: EncodeCollection) -> Path:
     if len(options.inputs) == 1 and options.inputs[0].is_dir() and options.inputs[0].name:
         return options.inputs[0].with_name(options.inputs[0].name + ".fcodec")
     raise UsageError("a collection needs the name of its file: --output things.fcodec")
-
-
-def _tell_of_colours(assets: Sequence[Asset], settings: CollectionSettings) -> None:
-    """A warning where some objects have colours and some have none."""
-    bare = [asset.name for asset in assets if not asset.has_colours]
-    if settings.colour == "auto" and bare and len(bare) < len(assets):
-        some = ", ".join(bare[:5]) + (f" and {len(bare) - 5} more" if len(bare) > 5 else "")
-        say(f"fieldcodec: warning: colours are left out, because {some} of {len(assets)} objects have none")

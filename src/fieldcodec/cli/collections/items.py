@@ -7,6 +7,7 @@ from pathlib import Path
 from fieldcodec.cli.console import say
 from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import UnknownGridError, UsageError
 from fieldcodec.nets.device import choose_device
@@ -35,7 +36,7 @@ def find_item(names: Sequence[str], wanted: str, path: Path) -> int:
 
 def open_item(
     collection: CompressedCollection, wanted: str, path: Path, *, lod: int | None = None, device: str = "auto"
-) -> ItemField:
+) -> ItemField | RadianceItem:
     """An object as a field, of its coarser levels alone where a level of detail is given.
 
     Raises:
@@ -44,13 +45,23 @@ def open_item(
     """
     position = find_item(collection.names, wanted, path)
     chosen = choose_device(device)
-    if lod is None:
-        return collection.field(position, chosen)
-    if not 1 <= lod <= collection.spec.lods:
+    if lod is not None and not 1 <= lod <= collection.spec.lods:
         raise UsageError(f"--lod is {lod}; {path} has the levels of detail 1 to {collection.spec.lods}")
-    unfolded, entry = collection.unfold(position, chosen), collection.entry(position)
-    octree = unfolded.octree.cut(lod)
-    return ItemField(collection.network(chosen), octree, unfolded.latents[:lod], entry.placement, name=entry.name)
+    return collection.field(position, chosen, lod=lod)
+
+
+def open_surface(
+    collection: CompressedCollection, wanted: str, path: Path, *, lod: int | None = None, device: str = "auto"
+) -> ItemField:
+    """As `open_item`, of an object that has a surface.
+
+    Raises:
+        UsageError: it is a radiance field, too.
+    """
+    found = open_item(collection, wanted, path, lod=lod, device=device)
+    if isinstance(found, RadianceItem):
+        raise UsageError(f"the object {found.name!r} of {path} is a radiance field, which has no surface")
+    return found
 
 
 def warn_of_coarse_levels(collection: CompressedCollection, lod: int | None) -> None:

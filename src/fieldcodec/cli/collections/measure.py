@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fieldcodec.cli.console import ProgressBars
-from fieldcodec.collection.asset import Asset
+from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.compressed import CompressedCollection
-from fieldcodec.collection.measure import ItemQuality, mean_of, measure_item
+from fieldcodec.collection.measure import AnyQuality, mean_of, measure_any
 from fieldcodec.nets.device import choose_device
 
-MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr")
+MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr", "opacity_error")
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class CollectionReport:
     names: tuple[str, ...]
     item_bytes: tuple[int, ...]
     """Of each object alone: its share of the latents, and the corrections of its octree."""
-    qualities: tuple[ItemQuality, ...]
+    qualities: tuple[AnyQuality, ...]
     """Of the objects that were compared."""
     source_bytes: int
     """Of all files that the objects come from, each counted once."""
 
     @staticmethod
     def of(
-        collection: CompressedCollection, path: Path, qualities: Sequence[ItemQuality], sources: Collection[Path]
+        collection: CompressedCollection, path: Path, qualities: Sequence[AnyQuality], sources: Collection[Path]
     ) -> "CollectionReport":
         sections, corrections = collection.num_bytes, collection.corrections_bytes
         latent = sections["latents"] / max(len(collection), 1)
@@ -72,11 +72,13 @@ class CollectionReport:
 
 
 def measure_objects(
-    collection: CompressedCollection, assets: Sequence[Asset], bars: ProgressBars, device: str = "auto"
-) -> list[ItemQuality]:
-    """Compares the objects that have an asset of their name with it."""
+    collection: CompressedCollection, assets: Sequence[AnyAsset], bars: ProgressBars, device: str = "auto"
+) -> list[AnyQuality]:
+    """Compares objects with the assets of their names, where both are of one kind."""
     chosen, found = choose_device(device), []
     for place, asset in enumerate(assets):
         bars.share("comparing", place / len(assets))
-        found.append(measure_item(collection.field(asset.name, chosen), asset))
+        quality = measure_any(collection.field(asset.name, chosen), asset)
+        if quality is not None:
+            found.append(quality)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fieldcodec.cli.collections.items import open_item, warn_of_coarse_levels
+from fieldcodec.cli.collections.items import open_surface, warn_of_coarse_levels
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import refuse_options
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
@@ -39,7 +39,7 @@ def object_to_draw(options: "Render") -> tuple[SparseGrid, SurfaceColours | None
     assert options.item is not None
     collection = open_collection(path)
     warn_of_coarse_levels(collection, options.lod)
-    item = open_item(collection, options.item, path, lod=options.lod, device=options.device)
+    item = open_surface(collection, options.item, path, lod=options.lod, device=options.device)
     grid = level_set_of_item(item)
     if not grid.topology.num_active_voxels:
         raise UsageError(f"the object {item.name!r} of {path} has no surface to draw")
@@ -88,7 +88,7 @@ def thumbnails(
     pictures = []
     for place, name in enumerate(collection.names):
         bars.share("pictures", place / len(collection))
-        item = open_item(collection, name, path, lod=lod, device=device)
+        item = open_surface(collection, name, path, lod=lod, device=device)
         pictures.append(thumbnail(item, size, direction=direction or DEFAULT_DIRECTION))
     return pictures
 

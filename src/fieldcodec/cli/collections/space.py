@@ -189,10 +189,13 @@ def _between(collection: CompressedCollection, rows: list[int], share: float, de
     chosen = choose_device(device)
     first, second = rows
     if share in (0.0, 1.0):
-        return collection.field(second if share else first, chosen)
+        return collection.surface(second if share else first, chosen)
     latents = torch.from_numpy(collection.latents[[first, second]]).to(chosen)
     placements = collection.entry(first).placement, collection.entry(second).placement
-    return interpolated(collection.network(chosen), latents[0], latents[1], share, placements, name="blend")
+    coloured = all(collection.entry(row).kind == "coloured" for row in rows)
+    return interpolated(
+        collection.network(chosen), latents[0], latents[1], share, placements, name="blend", coloured=coloured
+    )
 
 
 def _painter(collection: CompressedCollection, rows: list[int], options: Blend) -> Callable[[ItemField, Path], None]:

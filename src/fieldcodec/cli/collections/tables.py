@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fieldcodec.cli.collections.info import sections_line
 from fieldcodec.cli.collections.measure import CollectionReport
+from fieldcodec.collection.measure import AnyQuality, ItemQuality
 from fieldcodec.metrics.tables import number, size
 
 _WIDTH = 100
@@ -29,7 +30,9 @@ def print_report(console: Console, report: CollectionReport) -> None:
     if report.qualities:
         console.print()
         console.print(_table(report), width=min(console.width, _WIDTH))
-        quality = report.qualities[0]
+    shapes = [quality for quality in report.qualities if isinstance(quality, ItemQuality)]
+    if shapes:
+        quality = shapes[0]
         console.print(
             f"CD: squared distances x 1000 of {quality.surface_points:,} points each way; floor: the CD of the true "
             "surface with itself.",
@@ -40,19 +43,24 @@ def print_report(console: Console, report: CollectionReport) -> None:
 def _table(report: CollectionReport) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("object", overflow="ellipsis", no_wrap=True, max_width=_LONGEST_NAME)
-    columns = [column for column in _COLUMNS if column[1] != "psnr" or report.mean("psnr") is not None]
+    columns = [column for column in _COLUMNS if any(_has(quality, column[1]) for quality in report.qualities)]
     for heading, _, _ in columns:
         table.add_column(heading, justify="right")
     table.add_column("bytes", justify="right")
     sizes = dict(zip(report.names, report.item_bytes, strict=True))
     for quality in report.qualities:
-        cells = [show(getattr(quality, measure)) for _, measure, show in columns]
+        cells = [show(getattr(quality, measure, None)) for _, measure, show in columns]
         table.add_row(escape(quality.name), *cells, f"{sizes[quality.name]:,}")
     if len(report.qualities) > 1:
         table.add_section()
         means = [show(report.mean(measure)) for _, measure, show in columns]
         table.add_row("mean", *means, f"{sum(report.item_bytes) / len(report.item_bytes):,.0f}")
     return table
+
+
+def _has(quality: AnyQuality, measure: str) -> bool:
+    """Colours are shown where there are some, all else where it belongs to the kind of the object."""
+    return hasattr(quality, measure) and (measure != "psnr" or quality.psnr is not None)
 
 
 def _fixed(digits: int) -> Callable[[Any], str]:
@@ -65,4 +73,5 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("floor", "chamfer_floor", lambda value: number(value, 3)),
     ("NC", "normal_consistency", _fixed(4)),
     ("colour dB", "psnr", _fixed(1)),
+    ("opacity error", "opacity_error", _fixed(4)),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fieldcodec.cli.console import ProgressBars
+from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.item import ItemField
 from fieldcodec.collection.training import CollectionTraining
 from fieldcodec.metrics.shapes import overlap
@@ -66,10 +67,11 @@ def quick_overlap(training: CollectionTraining, objects: int = _OBJECTS, points:
 
     Along the true octrees, since the file corrects those that come out wrong.
     """
-    count = len(training.assets)
+    shapes = [(row, asset) for row, asset in enumerate(training.assets) if isinstance(asset, Asset)]
     found = []
-    for row in np.unique(np.linspace(0, count - 1, min(objects, count)).astype(int)).tolist():
-        asset, tree = training.assets[row], training.trees[row]
+    for place in np.unique(np.linspace(0, len(shapes) - 1, min(objects, len(shapes))).astype(int)).tolist():
+        row, asset = shapes[place]
+        tree = training.trees[row]
         kept = [torch.from_numpy(rows).to(training.device) for rows in tree.kept]
         none = [rows[:0] for rows in kept]
         latents = training.network(training.latents[row : row + 1], kept, none).latents

@@ -91,7 +91,7 @@ class Collection:
     objects: list[Object]
 
     def values(self, number: int, points: np.ndarray, directions: np.ndarray | None = None) -> np.ndarray:
-        """[n, 1 or 4] float64: distance (or opacity, as from 0 up) and colour of an object at [n, 3] points of the cube.
+        """[n, 1 or 4] float64: distance (or opacity, 0 or more) and colour of an object at [n, 3] points of the cube.
 
         Args:
             directions: [n, 3] of radiance; zeros unless given.

@@ -1,0 +1,58 @@
+"""One object of a collection from posed pictures: a radiance grid is fitted to them, and the grid is looked at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from fieldcodec.collection.asset import RadianceAsset
+from fieldcodec.collection.radiance_truth import Rays, asset_of_radiance
+from fieldcodec.collection.settings import CollectionSettings
+from fieldcodec.fit.phases import OnEvent, ignore_event
+from fieldcodec.io.posed import PosedScene, PosedView, rays, read_posed
+from fieldcodec.radiance.fit import fit_scene
+from fieldcodec.radiance.settings import RadianceSettings
+
+
+def asset_of_scene(
+    scene: PosedScene, name: str, settings: CollectionSettings, on_event: OnEvent = ignore_event
+) -> RadianceAsset:
+    """Fits a grid to the training pictures, and draws samples along the rays of their cameras.
+
+    Raises:
+        InputError: a picture cannot be read, or there is nothing to be seen.
+        UsageError: there are no training pictures, or they cannot be made so many times smaller.
+    """
+    fit = fit_scene(
+        scene, RadianceSettings.preset(settings.scene_preset), factor=settings.scene_factor, on_event=on_event
+    )
+    return asset_of_radiance(
+        fit.grid, name, settings, rays=rays_of_views(scene.of("train")), source_bytes=scene.source_bytes
+    )
+
+
+def rays_of_views(views: Sequence[PosedView]) -> Rays:
+    """Random rays through the pictures of cameras."""
+
+    def draw(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        chosen = np.bincount(rng.integers(0, len(views), count), minlength=len(views))
+        found = []
+        for view, rays_of_it in zip(views, chosen.tolist(), strict=True):
+            size = view.camera.width, view.camera.height
+            found.append(rays(view.camera, rng.random((rays_of_it, 2)) * size - 0.5))
+        origins, directions = zip(*found, strict=True)
+        return np.concatenate(origins), np.concatenate(directions)
+
+    return draw
+
+
+def scene_digest(place: Path) -> str:
+    """Of all pictures of a scene and where their cameras are."""
+    scene, digest = read_posed(place), xxhash.xxh3_128()
+    for view in scene.views:
+        camera = view.camera
+        digest.update(f"{view.name} {view.split} {camera.fx} {camera.fy} {camera.cx} {camera.cy}".encode())
+        digest.update(camera.to_world.tobytes())
+        digest.update(view.path.read_bytes())
+    return digest.hexdigest()
