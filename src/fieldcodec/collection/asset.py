@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from fieldcodec.grid.octree import Octree, cell_edge
 from fieldcodec.nets.recursive_spec import Kind
+
+if TYPE_CHECKING:  # it needs torch, without which descriptions are read
+    from fieldcodec.radiance.pixels import PixelTable
 
 
 @final
@@ -93,6 +96,15 @@ class DensitySamples:
 
 @final
 @dataclass(frozen=True, eq=False)
+class ScenePictures:
+    """All pixels of posed pictures."""
+
+    pixels: "PixelTable"
+    brightness: float | None  # of what is behind the object, 0 .. 1; None where alpha tells what is the object
+
+
+@final
+@dataclass(frozen=True, eq=False)
 class RadianceAsset:
     """One radiance field. All samples are in model space, the cube [-1, 1]^3."""
 
@@ -101,6 +113,7 @@ class RadianceAsset:
     seen: SeenSamples
     density: DensitySamples
     source_bytes: int = 0  # of the file (or files) that the object comes from
+    pictures: ScenePictures | None = None  # that it was taken from; in world space
 
     has_colours = True
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fieldcodec.collection.asset import AnyAsset, Asset, RadianceAsset
+from fieldcodec.collection.picture_rays import PictureRays, draw_rays
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.interpolation import Stencil
 from fieldcodec.nets.opacity import opacity_of
@@ -38,6 +39,7 @@ class Batch:
     colours: Samples | None  # of surfaces
     opacities: Samples | None
     radiance: Samples | None  # colours by direction
+    pictures: tuple[PictureRays, ...] = ()
 
 
 @final
@@ -49,6 +51,7 @@ class BatchOptions:
     occupancy: int = 2048  # children of a level of each object whose occupancy is looked at, at most
     colours: bool = False  # of surfaces
     lods: int = 1  # of the network, whose finest cells opacities are of; octrees may be cut
+    rays: int = 0  # of pictures, of each radiance field that has some
     level_dropout: float = 0.0  # share of the points that see only the levels down to a random one
 
 
@@ -100,12 +103,21 @@ def make_batch(
 
     asked = [_some(len(mask) * 8, options.occupancy * len(assets), rng) for mask in tree.child_masks]
     truth = [mask.ravel()[rows].astype(np.int64) for mask, rows in zip(tree.child_masks, asked, strict=True)]
+    pictures = tuple(
+        draw_rays(asset, own, row, tree, options.rays, 1 / len(assets), rng, device)
+        for row, (asset, own) in enumerate(zip(assets, trees, strict=True))
+        if options.rays and isinstance(asset, RadianceAsset) and asset.pictures is not None
+    )
     return Batch(
         [torch.from_numpy(rows).to(device) for rows in tree.kept],
         [torch.from_numpy(rows).to(device) for rows in asked],
         [torch.from_numpy(rows).to(device) for rows in truth],
         [len(mask) * 8 for mask in tree.child_masks],
-        *map(samples, (distances, colours, opacities, radiance)),
+        samples(distances),
+        samples(colours),
+        samples(opacities),
+        samples(radiance),
+        pictures,
     )
 
 

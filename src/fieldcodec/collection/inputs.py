@@ -42,7 +42,9 @@ def find_inputs(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Path]:
                     f"{other} and {file} would both be the object {object_name(file)!r}; rename one of the files"
                 )
     if not found and not problems:
-        problems.append("no input files are given; name meshes, level sets, folders of them or of posed pictures, or patterns")
+        problems.append(
+            "no input files are given; name meshes, level sets, folders of them or of posed pictures, or patterns"
+        )
     if problems:
         raise InputError("\n".join(problems))
     return found

@@ -15,7 +15,6 @@ from fieldcodec.errors import InputError, UnsupportedGridError
 from fieldcodec.grid.iso_surface import iso_surface
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.io.mesh.read import Mesh
-from fieldcodec.io.volumes import read_volumes
 
 
 def asset_of_level_set(grid: SparseGrid, name: str, settings: CollectionSettings, *, source_bytes: int = 0) -> Asset:
@@ -34,16 +33,18 @@ def asset_of_level_set(grid: SparseGrid, name: str, settings: CollectionSettings
     return asset_of_mesh(mesh, name, settings, source_bytes=source_bytes)
 
 
-def read_level_set(path: Path) -> SparseGrid:
+def the_level_set(volumes: VolumeFile, path: Path) -> SparseGrid:
     """The one level set of a file.
 
     Raises:
-        InputError: the file cannot be read, or has several level sets.
+        InputError: the file has several level sets.
         UnsupportedGridError: it has none.
     """
-    grids = _level_sets(read_volumes(path, on_unsupported=lambda refused: None))
+    grids = _level_sets(volumes)
     if not grids:
-        raise UnsupportedGridError(f"{path} holds no level set; objects of a collection need a surface")
+        raise UnsupportedGridError(
+            f"{path} holds no level set and no radiance field; objects of a collection are one of these"
+        )
     if len(grids) > 1:
         names = ", ".join(repr(grid.name) for grid in grids)
         raise InputError(f"{path} holds {len(grids)} level sets ({names}), but one file is one object; split it")

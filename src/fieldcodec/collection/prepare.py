@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from fieldcodec.collection.asset import AnyAsset
+from fieldcodec.collection.asset import AnyAsset, RadianceAsset
 from fieldcodec.collection.asset_cache import AssetCache, default_folder
 from fieldcodec.collection.ground_truth import asset_of_mesh
 from fieldcodec.collection.inputs import find_inputs, is_scene, is_volume
-from fieldcodec.collection.level_set_asset import asset_of_level_set, read_level_set
-from fieldcodec.collection.scene_asset import asset_of_scene, scene_digest
+from fieldcodec.collection.level_set_asset import asset_of_level_set, the_level_set
+from fieldcodec.collection.radiance_truth import asset_of_radiance
+from fieldcodec.collection.scene_asset import asset_of_scene, scene_digest, with_pictures
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import FieldcodecError, InputError, MissingPackageError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
@@ -18,6 +19,8 @@ from fieldcodec.io.mesh.appearance import read_coloured_mesh
 from fieldcodec.io.mesh.read import read_mesh
 from fieldcodec.io.posed import read_posed
 from fieldcodec.io.reading import reading
+from fieldcodec.io.volumes import read_volumes
+from fieldcodec.radiance.volume import from_volumes, is_radiance
 
 STAGE = "samples of the objects"
 _MOST_THREADS = 8  # each needs some hundred megabytes
@@ -69,16 +72,24 @@ def _results(jobs: list[Future[AnyAsset]]) -> list[AnyAsset]:
 
 def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> AnyAsset:
     with reading(str(path)):
-        key = _key(path, settings, cache) if cache else ""
-        kept = cache.load(key, path, name) if cache else None
-        if kept is not None:
-            return kept
-        try:
-            asset, digests = _made(name, path, settings)
-        except InputError as error:
-            raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
-        if cache:
-            cache.store(key, asset, digests)
+        asset = _prepared(name, path, settings, cache)
+        if settings.picture_share and isinstance(asset, RadianceAsset) and is_scene(path):
+            return with_pictures(asset, read_posed(path), settings)
+        return asset
+
+
+def _prepared(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> AnyAsset:
+    """The asset of a file, as it is kept."""
+    key = _key(path, settings, cache) if cache else ""
+    kept = cache.load(key, path, name) if cache else None
+    if kept is not None:
+        return kept
+    try:
+        asset, digests = _made(name, path, settings)
+    except InputError as error:
+        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
+    if cache:
+        cache.store(key, asset, digests)
     return asset
 
 
@@ -92,7 +103,10 @@ def _made(name: str, path: Path, settings: CollectionSettings) -> tuple[AnyAsset
         return asset_of_scene(read_posed(path), name, settings), {}
     size = path.stat().st_size
     if is_volume(path):
-        return asset_of_level_set(read_level_set(path), name, settings, source_bytes=size), {}
+        volumes = read_volumes(path, on_unsupported=lambda refused: None)
+        if is_radiance(volumes):
+            return asset_of_radiance(from_volumes(volumes), name, settings, source_bytes=size), {}
+        return asset_of_level_set(the_level_set(volumes, path), name, settings, source_bytes=size), {}
     if settings.colour == "none":
         return asset_of_mesh(read_mesh(path), name, settings, source_bytes=size), {}
     coloured = read_coloured_mesh(path)

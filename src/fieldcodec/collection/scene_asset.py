@@ -1,17 +1,19 @@
 """One object of a collection from posed pictures: a radiance grid is fitted to them, and the grid is looked at."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import xxhash
 
-from fieldcodec.collection.asset import RadianceAsset
+from fieldcodec.collection.asset import RadianceAsset, ScenePictures
 from fieldcodec.collection.radiance_truth import Rays, asset_of_radiance
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.io.posed import PosedScene, PosedView, rays, read_posed
 from fieldcodec.radiance.fit import fit_scene
+from fieldcodec.radiance.pixels import PixelTable
 from fieldcodec.radiance.settings import RadianceSettings
 
 
@@ -30,6 +32,13 @@ def asset_of_scene(
     return asset_of_radiance(
         fit.grid, name, settings, rays=rays_of_views(scene.of("train")), source_bytes=scene.source_bytes
     )
+
+
+def with_pictures(asset: RadianceAsset, scene: PosedScene, settings: CollectionSettings) -> RadianceAsset:
+    """The asset with the training pictures, so that it can be fitted to them."""
+    pixels = PixelTable.of(scene.of("train"), settings.scene_factor)
+    brightness = {None: None, "white": 1.0, "black": 0.0, "surroundings": 0.0}[scene.background]
+    return replace(asset, pictures=ScenePictures(pixels, brightness))
 
 
 def rays_of_views(views: Sequence[PosedView]) -> Rays:

@@ -22,7 +22,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 1), "clip": (0, 1e6), "occupancy_weight": (0, 1e6), "geometry_weight": (0, 1e6),
     "colour_weight": (0, 1e6), "density_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12),
     "settle": (0, 1), "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1), "matrix_rate": (0, 1),
-    "level_dropout": (0, 1), "scene_factor": (1, 64),
+    "level_dropout": (0, 1), "scene_factor": (1, 64), "picture_share": (0, 1),
+    "rays_per_object": (1, 1 << 16), "picture_weight": (0, 1e6),
 }  # fmt: skip
 
 
@@ -83,6 +84,12 @@ class CollectionSettings:
     """Of the error of colours (w_c)."""
     density_weight: float = 1.0
     """Of the absolute error of the opacities of radiance fields (their w_g)."""
+    picture_share: float = 0.0
+    """Last part of the training in which radiance fields from posed pictures are fitted to these, too; 0: never."""
+    picture_weight: float = 20.0
+    """Of the squared error of pixels."""
+    rays_per_object: int = 256
+    """Pixels of the pictures of each radiance field in a step."""
     level_dropout: float = 0.1
     """Share of the samples that see only the levels down to a random one, so that coarse levels mean something too."""
     precision: Literal["single", "mixed"] = "single"

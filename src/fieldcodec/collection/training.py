@@ -4,18 +4,18 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from functools import partial
 from typing import Any, final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fieldcodec.coding.threads import map_threads
 from fieldcodec.collection.asset import AnyAsset
-from fieldcodec.collection.batches import Batch, BatchOptions, Samples, make_batch
+from fieldcodec.collection.batches import Batch, BatchOptions, make_batch
+from fieldcodec.collection.losses import Losses, losses_of, radiance_at
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import UsageError
 from fieldcodec.fit.muon import Muon
@@ -23,7 +23,7 @@ from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.nets.balanced_steps import balanced_steps
 from fieldcodec.nets.frozen_recursive import latent_step_for, round_latents, rounded, steps_for
 from fieldcodec.nets.modes import fitting_precision, one_thread
-from fieldcodec.nets.recursive import RecursiveField, Unfolded, new_latents
+from fieldcodec.nets.recursive import RecursiveField, new_latents
 from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
 
 _BETAS = (0.9, 0.99)
@@ -33,23 +33,6 @@ _MOST_STARTS = 32  # latents that are tried for an object
 _PROBED_OBJECTS, _PROBED_POINTS = 8, 2048
 _LOGIT_SCALE = 2e-3  # an error of one in a logit counts like one of this in a distance
 _COLOUR_SCALE = 0.02  # and one of a colour or an opacity
-_CLEAR, _SOLID = 1e-3, 0.99  # opacities below and above count as none and all of the light
-
-
-@final
-@dataclass(frozen=True)
-class Losses:
-    """Parts of the loss of a step, before they are weighted."""
-
-    occupancy: float  # cross entropy of a child, in nats
-    distance: float  # mean absolute error, in units of the cube [-1, 1]^3
-    colour: float  # of surfaces: mean Euclidean error, of 0 .. 1 a channel
-    opacity: float  # mean absolute error, see `nets.opacity`
-    radiance: float  # as colour, by direction
-
-    @property
-    def are_finite(self) -> bool:
-        return all(math.isfinite(part) for part in astuple(self))
 
 
 @final
@@ -131,6 +114,11 @@ class CollectionTraining:
         return self.progress >= 1 - self.settings.settle
 
     @property
+    def sees_pictures(self) -> bool:
+        """Whether radiance fields are fitted to pictures, too."""
+        return self.progress >= 1 - self.settings.picture_share
+
+    @property
     def weight_steps(self) -> list[Tensor]:
         """What weights are multiples of in a file: chosen when settling begins."""
         return steps_for(self.network, self.settings.weight_bits) if self._weight_steps is None else self._weight_steps
@@ -190,13 +178,14 @@ class CollectionTraining:
         self._set_rates()
         if self.is_settling:
             self._settle()
+        options = replace(self._options, rays=self.settings.rays_per_object) if self.sees_pictures else self._options
         # on a CPU each object is a piece of work of its own, on a GPU they share every product
         parts = [[place] for place in range(len(chosen))] if self.device.type == "cpu" else [list(range(len(chosen)))]
 
         def work(part: list[int]) -> tuple[list[Tensor | None], Tensor]:
             rng = np.random.default_rng(seeds[part])
             assets, some = [self.assets[chosen[place]] for place in part], [trees[place] for place in part]
-            batch = make_batch(assets, some, self._options, rng, self.device)
+            batch = make_batch(assets, some, options, rng, self.device)
             return self._gradients([chosen[place] for place in part], batch, len(part) / len(chosen))
 
         with rounded(self.network, self._weight_steps) if self._weight_steps else nullcontext():
@@ -234,11 +223,11 @@ class CollectionTraining:
             opacity = network.opacity(network.fused(unfolded.latents, batch.opacities.stencil))
             said.append(_COLOUR_SCALE * opacity.clamp(0, 1))
         if batch.radiance is not None:
-            said.append(_COLOUR_SCALE * _radiance(network, unfolded, batch.radiance)[0].flatten())
+            said.append(_COLOUR_SCALE * radiance_at(network, unfolded, batch.radiance)[0].flatten())
         return torch.cat(said)
 
     def _gradients(self, numbers: list[int], batch: Batch, share: float) -> tuple[list[Tensor | None], Tensor]:
-        """Of everything that is fitted, and the parts of the loss [5], in the share of these objects in the step."""
+        """Of everything that is fitted, and the parts of the loss [6], in the share of these objects in the step."""
         latents = self.latents[numbers]
         if self._latent_step:
             latents = round_latents(latents, self._latent_step)
@@ -265,10 +254,12 @@ class CollectionTraining:
         return [*(self.network.parameters() if self._fits_networks else []), self.latents]
 
     @property
-    def _weights(self) -> tuple[float, float, float, float, float]:
+    def _weights(self) -> tuple[float, ...]:
         """As `Losses`."""
-        settings, colour = self.settings, self.settings.colour_weight
-        return settings.occupancy_weight, settings.geometry_weight, colour, settings.density_weight, colour
+        s = self.settings
+        return (
+            s.occupancy_weight, s.geometry_weight, s.colour_weight, s.density_weight, s.colour_weight, s.picture_weight
+        )  # fmt: skip
 
     def _total(self, losses: Losses) -> float:
         return sum(weight * part for weight, part in zip(self._weights, astuple(losses), strict=True))
@@ -297,59 +288,6 @@ class CollectionTraining:
         for optimiser, rates in zip(self._optimisers, self._rates, strict=True):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-
-
-def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
-    """The parts of `Losses` of a batch [5] (refine, losses), means over its objects; 0 where there are no samples.
-
-    The cross entropy is a plain mean over all children of all levels, of which some stand for all of a level.
-    """
-    unfolded = network(latents, batch.kept, batch.asked)
-    everything = sum(batch.children)
-    occupancy = torch.stack(
-        [
-            F.cross_entropy(logits.float(), truth) * (children / everything)
-            for logits, truth, children in zip(unfolded.occupancy, batch.occupied, batch.children, strict=True)
-        ]
-    ).sum()
-    distance = colour = opacity = radiance = occupancy.new_zeros(())
-    if batch.distances is not None:
-        predicted = network.distance(network.fused(unfolded.latents, batch.distances.stencil)).float()
-        distance = batch.distances.share * (predicted - batch.distances.wanted).abs().mean()
-    if batch.colours is not None:
-        fused = network.fused(unfolded.latents, batch.colours.stencil)
-        colour = _colour_loss(network.colour(fused), fused, batch.colours)
-    if batch.opacities is not None:
-        predicted = network.opacity(network.fused(unfolded.latents, batch.opacities.stencil)).float()
-        opacity = batch.opacities.share * opacity_errors(predicted, batch.opacities.wanted).mean()
-    if batch.radiance is not None:
-        radiance = _colour_loss(*_radiance(network, unfolded, batch.radiance), batch.radiance)
-    return torch.stack([occupancy, distance, colour, opacity, radiance])
-
-
-def opacity_errors(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """[n] absolute errors; where no light or all of it is taken away, what goes beyond is no error.
-
-    Networks put out any number, of which a decoder takes what lies in 0 .. 1: pulled on one side alone, they come away
-    from a wrong 0, which has no slope in the decoder, and are free of following the steps between air and solid.
-    """
-    error = predicted - wanted
-    error = torch.where(wanted < _CLEAR, error.clamp(min=0), error)
-    return torch.where(wanted > _SOLID, error.clamp(max=0), error).abs()
-
-
-def _radiance(network: RecursiveField, unfolded: Unfolded, samples: Samples) -> tuple[Tensor, Tensor]:
-    """Colours [n, 3] by direction, and the fused latents."""
-    assert samples.directions is not None
-    fused = network.fused(unfolded.latents, samples.stencil)
-    return network.radiance(fused, samples.directions), fused
-
-
-def _colour_loss(predicted: Tensor, fused: Tensor, samples: Samples) -> Tensor:
-    """Over the points that see any cell."""
-    seen = fused.detach().abs().sum(dim=1) != 0
-    error = torch.linalg.vector_norm(predicted.float() - samples.wanted, dim=1)
-    return samples.share * (error * seen).sum() / seen.sum().clamp_min(1)
 
 
 def _wanted_kind(asset: AnyAsset, settings: CollectionSettings) -> Kind:

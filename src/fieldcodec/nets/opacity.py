@@ -2,8 +2,8 @@
 
 The density of a solid is any large number and that of the air next to it is 0; no smooth network follows such steps,
 nor does their size change a picture. How much light a path takes away does: opacity = 1 - exp(-density * path) is 0 to
-1, and equal errors of it are about equally visible. The path is a part of a finest cell's edge, so that parts thinner
-than a cell can be opaque too.
+1, and equal errors of it are about equally visible. The path is a finest cell's edge: the length over which a network
+can say something of its own, so that what it says of a cell is about what is seen of the cell.
 """
 
 import numpy as np
@@ -13,20 +13,14 @@ from torch import Tensor
 
 from fieldcodec.grid.octree import cell_edge
 
-PATHS = 4  # in a finest cell's edge
 MOST = 1 - 2.0**-10  # larger opacities are not told apart
-
-
-def path_length(lods: int) -> float:
-    """In units of the cube [-1, 1]^3."""
-    return cell_edge(lods) / PATHS
 
 
 def opacity_of(densities: np.ndarray, lods: int) -> np.ndarray:
     """Densities [n], for each unit of length in the cube, as float32 of 0 to 1."""
-    return (-np.expm1(-path_length(lods) * densities.astype(np.float64))).astype(np.float32)
+    return (-np.expm1(-cell_edge(lods) * densities.astype(np.float64))).astype(np.float32)
 
 
 def density_of(opacities: Float[Tensor, " n"], lods: int) -> Float[Tensor, " n"]:
-    """The inverse: what is below 0 becomes 0, what is above MOST a density of 6.9 for each path."""
-    return -torch.log1p(-opacities.clamp(0.0, MOST)) / path_length(lods)
+    """The inverse: what is below 0 becomes 0, what is above MOST an optical depth of 6.9 for each edge."""
+    return -torch.log1p(-opacities.clamp(0.0, MOST)) / cell_edge(lods)

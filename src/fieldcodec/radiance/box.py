@@ -11,6 +11,8 @@ _ROOM = 0.05  # known bounds are grown by this part of their longest side
 _MOST_VIEWS = 48
 _VISIBLE = 2 / 255  # a pixel that differs from the background by no more may be background
 _PLAIN_SHARE = 0.2  # of the views have to show plain background, where no alpha says what is background
+_LEAST_UP = 0.1  # length of the mean of unit vectors below which they know no common direction
+_NEAR_AXIS = float(np.cos(np.radians(20)))
 
 Box = tuple[np.ndarray, np.ndarray]
 
@@ -40,6 +42,19 @@ def scene_box(scene: PosedScene) -> Box:
             f"{scene.name}: a camera does not see the point {middle.round(3)} that all look at; state a box"
         )
     return middle - radius, middle + radius
+
+
+def scene_up(scene: PosedScene) -> tuple[float, float, float]:
+    """The mean of what is upwards in the pictures; where an axis of the world is within 20 degrees of it, that."""
+    mean = np.mean([view.camera.to_world[:, 1] for view in scene.views], axis=0)
+    length = float(np.linalg.norm(mean))
+    if length < _LEAST_UP:
+        return 0.0, 0.0, 1.0
+    up = mean / length
+    axis = int(np.abs(up).argmax())
+    if abs(up[axis]) > _NEAR_AXIS:
+        up = np.eye(3)[axis] * np.sign(up[axis])
+    return float(up[0]), float(up[1]), float(up[2])
 
 
 def _seen_radius(camera: PosedCamera, middle: np.ndarray) -> float:

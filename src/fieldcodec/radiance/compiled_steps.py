@@ -13,7 +13,7 @@ from fieldcodec.radiance import step_kernels
 from fieldcodec.radiance.grid import RadianceGrid, aligned_rows, row_width
 from fieldcodec.radiance.harmonics import COUNT, harmonics
 from fieldcodec.radiance.march import RayMarcher, Samples
-from fieldcodec.radiance.steps import FAINT, IGNORED, GridSteps, Rates, StepCase
+from fieldcodec.radiance.steps import FAINT, IGNORED, SHADE_LIMITS, THICKNESS_LIMITS, GridSteps, Rates, StepCase
 
 _RAYS_AT_ONCE = 256  # of one job; the same for any number of threads
 _SECOND = 0.99
@@ -26,13 +26,13 @@ class CompiledSteps(GridSteps):
 
     def __init__(self, grid: RadianceGrid, case: StepCase) -> None:
         self._lattice = lattice = grid.lattice
-        self._case = case
+        self._case, self._up = case, grid.up
         self._marcher = RayMarcher(lattice.occupancy, torch.device("cpu"), step=case.settings.step)
         self._thickness = _Table(grid.thickness.numpy()[:, None], 1, 1)
         shades = grid.shades[:, : case.harmonics].numpy().reshape(-1, 3 * case.harmonics)
         self._shades = _Table(shades, row_width(shades.shape[1]), 3)
         self._box = (lattice.low, lattice.cell, lattice.rows, lattice.live)
-        self._behind = (np.float32(case.background), np.float32(case.alpha_weight))
+        self._behind = _pair((case.background, case.alpha_weight))
         self._touched = np.zeros(lattice.num_corners, bool)
         self._slabs = _slabs_of(lattice.places[:, 0], lattice.held.shape[0], available_threads())
         self._records = _Records(0)
@@ -63,7 +63,7 @@ class CompiledSteps(GridSteps):
         count = step_kernels.rays_backward(
             (rays.origins[part], rays.directions[part]), rays.basis[part], rays.targets[part], offsets - offsets[0],
             samples.distances.numpy()[room], np.float32(samples.step / lattice.cell),
-            (np.float32(IGNORED), np.float32(FAINT)), self._behind, self._box, self._thickness.values[:, 0],
+            _pair((IGNORED, FAINT)), self._behind, self._box, self._thickness.values[:, 0],
             self._shades.values, kept.cut(room), losses[part],
         )  # fmt: skip
         return slice(room.start, room.start + count)
@@ -84,15 +84,15 @@ class CompiledSteps(GridSteps):
         )  # fmt: skip
 
     def _move(self, slab: "_Slab", rates: Rates) -> None:
-        warm = (np.float32(1 - _FIRST**self._steps), np.float32(1 - _SECOND**self._steps))
+        warm = _pair((1 - _FIRST**self._steps, 1 - _SECOND**self._steps))
         rows = (self._touched, slab.from_row, slab.to_row)
-        for table, rate, tail in (
-            (self._thickness, rates.thickness, rates.thickness),
-            (self._shades, rates.shade, rates.direction),
+        for table, wanted, limits in (
+            (self._thickness, (rates.thickness, rates.thickness), THICKNESS_LIMITS),
+            (self._shades, (rates.shade, rates.direction), SHADE_LIMITS),
         ):
             step_kernels.move_rows(
-                table.values, table.gradients, table.means, table.squares, *rows, np.float32(rate), np.float32(tail),
-                table.head, *warm,
+                table.values, table.gradients, table.means, table.squares, *rows, _pair(wanted), table.head,
+                _pair(limits), *warm,
             )  # fmt: skip
         self._touched[slab.from_row : slab.to_row] = False
 
@@ -117,7 +117,7 @@ class CompiledSteps(GridSteps):
         shades = torch.zeros(self._lattice.num_corners, COUNT, 3)
         fitted = torch.from_numpy(self._shades.values[:, : 3 * self._case.harmonics])
         shades[:, : self._case.harmonics] = fitted.reshape(-1, self._case.harmonics, 3)
-        return RadianceGrid(self._lattice, torch.from_numpy(self._thickness.values[:, 0].copy()), shades)
+        return RadianceGrid(self._lattice, torch.from_numpy(self._thickness.values[:, 0].copy()), shades, self._up)
 
 
 class _Rays(NamedTuple):
@@ -157,6 +157,10 @@ class _Slab:
 
     def __init__(self, from_x: int, to_x: int, from_row: int, to_row: int) -> None:
         self.from_x, self.to_x, self.from_row, self.to_row = from_x, to_x, from_row, to_row
+
+
+def _pair(numbers: tuple[float, float]) -> tuple[np.float32, np.float32]:
+    return np.float32(numbers[0]), np.float32(numbers[1])
 
 
 def _slabs_of(x_of_rows: np.ndarray, num_x: int, count: int) -> list[_Slab]:

@@ -27,6 +27,11 @@ class RadianceField(ABC):
     def occupancy(self) -> Occupancy:
         """Where density may differ from 0."""
 
+    @property
+    def up(self) -> tuple[float, float, float]:
+        """The direction in world space that is up for those who look at the field; z unless it is known better."""
+        return 0.0, 0.0, 1.0
+
     @abstractmethod
     def evaluate(
         self, points: Float[Tensor, "points 3"], directions: Float[Tensor, "points 3"]

@@ -20,7 +20,7 @@ from torch import Tensor
 from fieldcodec.errors import UsageError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.io.posed import PosedScene
-from fieldcodec.radiance.box import Box, allowed_cells, scene_box
+from fieldcodec.radiance.box import Box, allowed_cells, scene_box, scene_up
 from fieldcodec.radiance.compiled_steps import CompiledSteps
 from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.harmonics import COUNT
@@ -33,6 +33,7 @@ from fieldcodec.radiance.torch_steps import TorchSteps
 
 _FIRST_DEPTH = 0.5  # optical depth of the whole box, or less where pictures leave little of it, before the first step
 _SMOOTH = 0.95  # of the loss that is reported
+_RAYS_TO_PRUNE = 1 << 20
 _PIXELS_AT_ONCE = 1 << 17
 
 
@@ -91,7 +92,8 @@ def fit_scene(
         grid = steps.grid()
         if number + 1 < len(settings.stages):
             following = settings.stages[number + 1]
-            kept = pruned_cells(steps.seen_cells(useful, settings.prune))
+            some = useful[:: max(1, len(useful) // _RAYS_TO_PRUNE)]
+            kept = pruned_cells(steps.seen_cells(some, settings.prune))
             finer = float((high - low).max()) / following.cells
             grid = resampled(grid, fine_lattice(kept, grid.lattice.low, grid.lattice.cell, finer))
     return RadianceFit(grid, brightness, time.perf_counter() - start, clock.steps, loss)
@@ -114,7 +116,7 @@ def _first_grid(scene: PosedScene, low: np.ndarray, high: np.ndarray, stage: Sta
     lattice = fine_lattice(cells, low, cell, cell)
     mist = float(np.log(np.expm1(_FIRST_DEPTH / stage.cells)))
     thickness = torch.full((lattice.num_corners,), mist)
-    return RadianceGrid(lattice, thickness, torch.zeros(lattice.num_corners, COUNT, 3))
+    return RadianceGrid(lattice, thickness, torch.zeros(lattice.num_corners, COUNT, 3), scene_up(scene))
 
 
 def _useful_pixels(pixels: PixelTable, grid: RadianceGrid) -> Tensor:

@@ -36,6 +36,7 @@ class RadianceGrid(RadianceField):
     lattice: CornerLattice
     thickness: Tensor  # [n] float32: optical depth of one edge of a cell, before softplus
     shades: Tensor  # [n, 9, 3] float32: red, green and blue of each spherical harmonic
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def __post_init__(self) -> None:
         n = self.lattice.num_corners
@@ -54,7 +55,7 @@ class RadianceGrid(RadianceField):
         return self.thickness.device
 
     def to(self, device: torch.device) -> "RadianceGrid":
-        return RadianceGrid(self.lattice, self.thickness.to(device), self.shades.to(device))
+        return RadianceGrid(self.lattice, self.thickness.to(device), self.shades.to(device), self.up)
 
     def evaluate(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Density [m] and colour [m, 3] at points [m, 3]; compiled on the CPU where no gradient is asked for."""

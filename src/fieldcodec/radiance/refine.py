@@ -55,7 +55,7 @@ def resampled(grid: RadianceGrid, lattice: CornerLattice) -> RadianceGrid:
         raw = (grid.thickness[taken] * shares).sum(1)
         thickness[part] = torch.where(known, inverse_softplus(F.softplus(raw) * scale), EMPTY)
         shades[part] = torch.einsum("nqbc,nq->nbc", grid.shades[taken], shares) * known[:, None, None]
-    return RadianceGrid(lattice, thickness, shades)
+    return RadianceGrid(lattice, thickness, shades, grid.up)
 
 
 def inverse_softplus(values: Tensor) -> Tensor:

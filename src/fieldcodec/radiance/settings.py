@@ -38,7 +38,7 @@ class RadianceSettings:
     """What part of the learning rates is left at the end of a stage."""
     thickness_smoothing: float = 1e-5
     """Weight of the differences of neighbouring corners' density (total variation)."""
-    shade_smoothing: float = 1e-6
+    shade_smoothing: float = 1e-5
     """Weight of the differences of neighbouring corners' colours."""
     step: float = 0.6
     """Cells between two samples of a ray."""

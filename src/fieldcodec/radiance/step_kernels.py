@@ -184,16 +184,17 @@ def add_smoothing(  # type: ignore[no-untyped-def]
 
 @kernel
 def move_rows(  # type: ignore[no-untyped-def]
-    values, gradients, means, squares, touched, from_row, to_row, rate, tail_rate, head, warm_first, warm_second
+    values, gradients, means, squares, touched, from_row, to_row, rates, head, limits, warm_first, warm_second
 ):
     """Adam on the touched rows of values [n, W]; their gradients are 0 afterwards.
 
     Args:
-        rate, tail_rate: of the first `head` columns, and of the others.
+        rates: of the first `head` columns, and of the others.
+        limits: the least and the largest value allowed.
         warm_first, warm_second: 1 - beta^step: Adam's correction for the first steps.
     """
-    first, scale = rate / warm_first, _ONE / np.sqrt(warm_second)
-    rest = tail_rate / warm_first
+    first, scale = rates[0] / warm_first, _ONE / np.sqrt(warm_second)
+    rest = rates[1] / warm_first
     width = values.shape[1]
     for row in range(from_row, to_row):
         if not touched[row]:
@@ -203,9 +204,11 @@ def move_rows(  # type: ignore[no-untyped-def]
         for c in range(width):
             squares[row, c] = _SECOND * squares[row, c] + (_ONE - _SECOND) * gradients[row, c] * gradients[row, c]
         for c in range(head):
-            values[row, c] -= first * means[row, c] / (np.sqrt(squares[row, c]) * scale + _TINY)
+            moved = values[row, c] - first * means[row, c] / (np.sqrt(squares[row, c]) * scale + _TINY)
+            values[row, c] = min(max(moved, limits[0]), limits[1])
         for c in range(head, width):
-            values[row, c] -= rest * means[row, c] / (np.sqrt(squares[row, c]) * scale + _TINY)
+            moved = values[row, c] - rest * means[row, c] / (np.sqrt(squares[row, c]) * scale + _TINY)
+            values[row, c] = min(max(moved, limits[0]), limits[1])
         for c in range(width):
             gradients[row, c] = 0
 

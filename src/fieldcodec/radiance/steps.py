@@ -16,6 +16,8 @@ from fieldcodec.radiance.settings import RadianceSettings
 
 IGNORED = 1e-3  # share of the light of its ray below which a sample gets no gradient
 FAINT = 1e-3  # transmittance behind which nothing is looked at
+THICKNESS_LIMITS = (-10.0, 15.0)  # before softplus: next to nothing, and opaque within a cell
+SHADE_LIMITS = (-10.0, 10.0)
 
 
 @final

@@ -9,7 +9,7 @@ from torch import Tensor
 from fieldcodec.radiance.composite import composite, transmittances
 from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.march import RayMarcher, Samples
-from fieldcodec.radiance.steps import FAINT, IGNORED, GridSteps, Rates, StepCase
+from fieldcodec.radiance.steps import FAINT, IGNORED, SHADE_LIMITS, THICKNESS_LIMITS, GridSteps, Rates, StepCase
 
 _FIRST, _SECOND, _TINY = 0.9, 0.99, 1e-10
 _RAYS_AT_ONCE = 1 << 14
@@ -26,7 +26,7 @@ class TorchSteps(GridSteps):
         self._marcher = RayMarcher(grid.occupancy, device, step=case.settings.step)
         thickness, shades = grid.thickness.to(device), grid.shades.clone().to(device)
         shades[:, case.harmonics :] = 0
-        self._grid = RadianceGrid(grid.lattice, thickness.clone().requires_grad_(), shades.requires_grad_())
+        self._grid = RadianceGrid(grid.lattice, thickness.clone().requires_grad_(), shades.requires_grad_(), grid.up)
         self._moments = [torch.zeros_like(value) for value in self._values for _ in range(2)]
         self._neighbours = _neighbours_of(grid, device)
         self._steps = 0
@@ -79,10 +79,11 @@ class TorchSteps(GridSteps):
         tail[0], tail[harmonics:] = rates.shade, 0
         near = self._neighbours[touched]  # [t, 6]
         known, near = (near >= 0), near.clamp(min=0)
-        knobs: tuple[tuple[float, float, float | Tensor], ...] = (
-            (settings.thickness_smoothing, 1.0, rates.thickness), (settings.shade_smoothing, float("inf"), tail),
+        knobs: tuple[tuple[float, float, float | Tensor, tuple[float, float]], ...] = (
+            (settings.thickness_smoothing, 1.0, rates.thickness, THICKNESS_LIMITS),
+            (settings.shade_smoothing, float("inf"), tail, SHADE_LIMITS),
         )  # fmt: skip
-        for number, (value, (weight, limit, rate)) in enumerate(zip(self._values, knobs, strict=True)):
+        for number, (value, (weight, limit, rate, allowed)) in enumerate(zip(self._values, knobs, strict=True)):
             assert value.grad is not None
             pull = value.grad[touched]
             for side in range(6):
@@ -93,6 +94,7 @@ class TorchSteps(GridSteps):
             square[touched] = _SECOND * square[touched] + (1 - _SECOND) * pull.square()
             warm_first, warm_second = 1 - _FIRST**self._steps, 1 - _SECOND**self._steps
             value[touched] -= rate * (mean[touched] / warm_first) / ((square[touched] / warm_second).sqrt() + _TINY)
+            value[touched] = value[touched].clamp(*allowed)
 
     @torch.no_grad()
     def seen_cells(self, chosen: Tensor, least: float) -> np.ndarray:
@@ -111,7 +113,7 @@ class TorchSteps(GridSteps):
 
     def grid(self) -> RadianceGrid:
         thickness, shades = (value.detach().cpu().clone() for value in self._values)
-        return RadianceGrid(self._lattice, thickness, shades)
+        return RadianceGrid(self._lattice, thickness, shades, self._grid.up)
 
 
 def _neighbours_of(grid: RadianceGrid, device: torch.device) -> Tensor:

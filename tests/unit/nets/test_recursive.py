@@ -188,6 +188,6 @@ def test_shapes_and_radiance_share_all_but_their_heads() -> None:
 def test_densities_and_opacities_are_inverse() -> None:
     densities = np.array([0.0, 0.5, 20.0, 1e9])
     opacities = opacity_of(densities, 5)
-    assert opacities.tolist() == pytest.approx([0, 1 - math.exp(-0.5 / 64), 1 - math.exp(-20 / 64), 1])
+    assert opacities.tolist() == pytest.approx([0, 1 - math.exp(-0.5 / 16), 1 - math.exp(-20 / 16), 1])
     back = density_of(torch.from_numpy(np.append(opacities, -0.3)).double(), 5)
-    assert back.tolist() == pytest.approx([0, 0.5, 20, 64 * 10 * math.log(2), 0], rel=1e-4)
+    assert back.tolist() == pytest.approx([0, 0.5, 20, 16 * 10 * math.log(2), 0], rel=1e-4)

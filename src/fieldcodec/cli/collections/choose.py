@@ -40,8 +40,8 @@ def means_objects(places: Sequence[Path]) -> bool:
     if "volume" in kinds and kinds & {"mesh", "scene"}:
         others = "posed pictures" if "scene" in kinds else "meshes"
         raise UsageError(
-            f"the inputs ({', '.join(map(str, places[:3]))}) are both {others} and volumes; {FORCE} makes objects of all "
-            "of them, a pattern such as 'FOLDER/*.vdb' takes only the frames of a sequence"
+            f"the inputs ({', '.join(map(str, places[:3]))}) are both {others} and volumes; {FORCE} makes objects of "
+            "all of them, a pattern such as 'FOLDER/*.vdb' takes only the frames of a sequence"
         )
     return bool(kinds & {"mesh", "scene"})
 

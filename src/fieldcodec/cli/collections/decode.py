@@ -1,21 +1,25 @@
-"""`fieldcodec decode` (and `mesh`) of a collection: its objects as meshes, level sets or points."""
+"""`fieldcodec decode` (and `mesh`) of a collection: its objects as meshes, level sets, points or radiance grids."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldcodec.cli.collections.items import find_item, open_surface, warn_of_coarse_levels
+from fieldcodec.cli.collections.items import find_item, open_item, warn_of_coarse_levels
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import refuse_options
 from fieldcodec.cli.outputs import check_output
-from fieldcodec.collection.compressed import open_collection
+from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.radiance_grid import grid_of_item
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import level_set_of_item, mesh_of_item, points_of_item
 from fieldcodec.errors import ExitCode, InputError, UsageError
 from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.io.mesh.write import write_mesh, write_points
 from fieldcodec.io.volumes import write_volumes
+from fieldcodec.radiance.volume import to_volumes
 
 if TYPE_CHECKING:
     from fieldcodec.cli.decode import Decode
@@ -31,27 +35,40 @@ class ItemWriter:
     resolution: int | None = None
     points: bool = False
 
-    def __call__(self, item: ItemField, output: Path, *, overwrite: bool) -> dict[str, Any] | None:
-        """What was written, in numbers; None where the object has no surface, and so no file."""
+    def __call__(self, item: ItemField | RadianceItem, output: Path, *, overwrite: bool) -> dict[str, Any] | None:
+        """What was written, in numbers; None where the object has no surface, and so no file.
+
+        Raises:
+            UsageError: the object is a radiance field, and the file would be no volume.
+        """
         facts: dict[str, Any] = {"name": item.name, "output": str(output)}
-        if self.points:
-            found = points_of_item(item)
-            if not len(found.points):
+        if isinstance(item, RadianceItem):
+            if output.suffix.lower() != ".vdb":
+                raise UsageError(
+                    f"the object {item.name!r} is a radiance field, which has no surface; it is written as .vdb, or "
+                    "drawn: fieldcodec render"
+                )
+            grid = grid_of_item(item, self.resolution)
+            write_volumes(output, to_volumes(grid))
+            facts |= {"active_voxels": grid.lattice.num_corners}
+        elif self.points:
+            points = points_of_item(item)
+            if not len(points.points):
                 return None
-            write_points(output, found.points, found.normals, found.colours, overwrite=overwrite)
-            facts |= {"points": len(found.points)}
+            write_points(output, points.points, points.normals, points.colours, overwrite=overwrite)
+            facts |= {"points": len(points.points)}
         elif output.suffix.lower() == ".vdb":
-            grid = level_set_of_item(item, self.resolution)
-            if not grid.topology.num_active_voxels:
+            surface = level_set_of_item(item, self.resolution)
+            if not surface.topology.num_active_voxels:
                 return None
-            write_volumes(output, VolumeFile((grid,)))
-            facts |= {"active_voxels": grid.topology.num_active_voxels}
+            write_volumes(output, VolumeFile((surface,)))
+            facts |= {"active_voxels": surface.topology.num_active_voxels}
         else:
-            surface = mesh_of_item(item, self.resolution)
-            if not len(surface.mesh.triangles):
+            found = mesh_of_item(item, self.resolution)
+            if not len(found.mesh.triangles):
                 return None
-            write_mesh(output, surface.mesh, surface.normals, surface.colours, overwrite=overwrite)
-            facts |= {"vertices": len(surface.mesh.vertices), "triangles": len(surface.mesh.triangles)}
+            write_mesh(output, found.mesh, found.normals, found.colours, overwrite=overwrite)
+            facts |= {"vertices": len(found.mesh.vertices), "triangles": len(found.mesh.triangles)}
         return {**facts, "bytes": output.stat().st_size}
 
 
@@ -68,9 +85,9 @@ def decode_objects(options: "Decode") -> ExitCode:
     names = collection.names
     if options.item is not None:
         names = (names[find_item(names, options.item, options.input)],)
-        outputs = [_output_of_one(options, names[0])]
+        outputs = [_output_of_one(options, _default_name(options, collection, names[0]))]
     else:
-        outputs = _outputs_of_all(options, names)
+        outputs = _outputs_of_all(options, [_default_name(options, collection, name) for name in names])
     for output in outputs:
         check_output(output, overwrite=options.overwrite, source=options.input)
     warn_of_coarse_levels(collection, options.lod)
@@ -78,7 +95,7 @@ def decode_objects(options: "Decode") -> ExitCode:
     with ProgressBars() as bars:
         for place, (name, output) in enumerate(zip(names, outputs, strict=True)):
             bars.share("objects", place / len(names))
-            item = open_surface(collection, name, options.input, lod=options.lod, device=options.device)
+            item = open_item(collection, name, options.input, lod=options.lod, device=options.device)
             facts = writer(item, output, overwrite=options.overwrite)
             if facts is None:
                 say(f"fieldcodec: warning: {name!r} has no surface, so nothing is written for it")
@@ -107,7 +124,7 @@ def mesh_of_object(options: "Mesh") -> ExitCode:
     if output.suffix.lower() not in SUFFIXES[:2]:
         raise UsageError(f"{output.name} does not end in one of {', '.join(SUFFIXES[:2])}, the meshes written")
     check_output(output, overwrite=options.overwrite, source=options.input)
-    item = open_surface(collection, name, options.input, device=options.device)
+    item = open_item(collection, name, options.input, device=options.device)
     facts = ItemWriter()(item, output, overwrite=options.overwrite)
     if facts is None:
         raise UsageError(f"the object {name!r} has no surface")
@@ -118,9 +135,14 @@ def mesh_of_object(options: "Mesh") -> ExitCode:
     return ExitCode.OK
 
 
-def _output_of_one(options: "Decode", name: str) -> Path:
+def _default_name(options: "Decode", collection: CompressedCollection, name: str) -> str:
+    """Of the file of an object."""
+    usual = "vdb" if collection.entry(name).kind == "radiance" else "ply"
+    return f"{name}.{options.format or usual}"
+
+
+def _output_of_one(options: "Decode", default: str) -> Path:
     """The file of one object; its suffix says what is written."""
-    default = f"{name}.{options.format or 'ply'}"
     if options.output is None:
         return _checked(options, options.input.parent / default)
     if options.output.is_dir():
@@ -128,7 +150,7 @@ def _output_of_one(options: "Decode", name: str) -> Path:
     return _checked(options, options.output)
 
 
-def _outputs_of_all(options: "Decode", names: tuple[str, ...]) -> list[Path]:
+def _outputs_of_all(options: "Decode", names: Sequence[str]) -> list[Path]:
     """A file for each object in a folder, which is made where it is missing."""
     if not names:
         raise UsageError(f"{options.input} holds no object")
@@ -138,7 +160,7 @@ def _outputs_of_all(options: "Decode", names: tuple[str, ...]) -> list[Path]:
             f"{options.input} holds {len(names)} objects, but {folder} is one file; choose an object with --item NAME, "
             "or give a folder"
         )
-    outputs = [_checked(options, folder / f"{name}.{options.format or 'ply'}") for name in names]
+    outputs = [_checked(options, folder / name) for name in names]
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -6,18 +6,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fieldcodec.collection.inputs import is_volume
+from fieldcodec.collection.inputs import is_scene, is_volume
 from fieldcodec.io.mesh.companions import Companions
 from fieldcodec.io.mesh.read import kind_and_bytes
+from fieldcodec.io.posed import read_posed
+from fieldcodec.io.posed.colmap import find_model
+from fieldcodec.io.posed.transforms import find_transforms
 
 _MATERIALS = re.compile(rb"^[ \t]*mtllib[ \t]+(.+?)[ \t]*\r?$", re.MULTILINE)
 _TEXTURES = re.compile(rb"^[ \t]*map_\w+[ \t]+(.+?)[ \t]*\r?$", re.MULTILINE)
 
 
 def source_files(meshes: Iterable[Path], with_materials: bool) -> set[Path]:
-    """Mesh files and their buffers, and where materials count the materials and textures that they name."""
+    """Mesh files and their buffers, and where materials count the materials and textures that they name; of posed
+    pictures those and the files that say where their cameras are."""
     found: set[Path] = set()
     for path in meshes:
+        if is_scene(path):
+            found |= {view.path.resolve() for view in read_posed(path).views}
+            model = find_model(path)
+            listed = find_transforms(path) or ([part for part in model if part is not None] if model else [])
+            found |= {part.resolve() for part in listed}
+            continue
         found.add(path.resolve())
         if not is_volume(path):
             companions = Companions(path)

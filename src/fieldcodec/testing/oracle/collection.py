@@ -115,7 +115,7 @@ class Collection:
     def densities(self, number: int, points: np.ndarray) -> np.ndarray:
         """[n] float64: densities of a radiance field, for each unit of length in the cube."""
         opacity = np.minimum(self.values(number, points)[:, 0], 1 - 2.0**-10)
-        return -np.log(1 - opacity) * 2.0 ** (self.spec["lods"] + 1)
+        return -np.log(1 - opacity) * 2.0 ** (self.spec["lods"] - 1)
 
 
 def decode_collection(data: bytes) -> Collection:
