@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "write a page about a .fcodec file and how near it is to its original",
     "voxelize": "turn a mesh into a level set, or a dense array into a fog volume",
     "mesh": "write the surface of a volume as a .ply or .obj mesh",
+    "radiance": "fit a radiance field to posed pictures, and write it as a volume",
     "generate": "make a procedural volume or sequence",
     "render": "draw a volume or objects: fog, surfaces, slices, turntables, contact sheets",
     "view": "look at a volume in the browser, and compare it with its original",

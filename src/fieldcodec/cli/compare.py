@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from fieldcodec.cli.inputs import (
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.cli.pictures import save_picture
+from fieldcodec.cli.radiance_files import holds_posed, holds_radiance
 from fieldcodec.cli.sequences.compare import compare_frames, holds_frames
 from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.grid.sparse_grid import VolumeFile
@@ -35,7 +37,7 @@ from fieldcodec.metrics.report import EncodeReport, comparison_report
 @dataclass(frozen=True)
 class Compare:
     """Measure how far the second volume is from the first, grid by grid; of sequences, frame by frame; or how far the
-    objects of a collection are from their meshes.
+    objects of a collection are from their meshes, or views of a radiance field from pictures that were held out.
 
     The exit code is 0 where both have the same grids with the same topology, transform, class and metadata,
     and 5 otherwise; values may differ, unless a limit is given. Of a collection it is 5 where one side has an object
@@ -44,7 +46,7 @@ class Compare:
 
     first: Positional[Path]
     """The original: .vdb, .nvdb or .fcodec; of a sequence a pattern such as 'smoke_*.vdb', a folder, or a .fcodec; of
-    a collection the folder or pattern of its meshes."""
+    a collection the folder or pattern of its meshes; of a radiance field the folder of posed pictures."""
     second: Positional[Path]
     """The copy, likewise."""
     frames: Annotated[str | None, arg(metavar="RANGES")] = None
@@ -59,6 +61,10 @@ class Compare:
     """Collections: exit code 5 where the gIoU of an object is below this."""
     max_chamfer: Annotated[float | None, arg(metavar="CD")] = None
     """Collections: exit code 5 where the CD of an object is above this."""
+    factor: Annotated[int | None, arg(metavar="N")] = None
+    """Posed pictures: make them N times smaller first."""
+    min_psnr: Annotated[float | None, arg(metavar="DB")] = None
+    """Posed pictures: exit code 5 where the mean PSNR of held-out views is below this."""
     json: bool = False
     """Print the comparison for programs."""
     image: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -74,6 +80,9 @@ def parse(arguments: Sequence[str]) -> Compare:
 def run(options: Compare) -> ExitCode:
     if is_compressed_collection(options.second):
         return compare_objects(options)
+    if holds_posed(options.first) and holds_radiance(options.second):
+        return import_module("fieldcodec.cli.radiance_views").compare_views(options)
+    refuse_options({"--factor": options.factor, "--min-psnr": options.min_psnr}, "these are no pictures and views")
     limits = {"--min-iou": options.min_iou, "--max-chamfer": options.max_chamfer}
     refuse_options(limits, f"{options.second} holds no objects of a collection")
     if options.frame is None and (holds_frames(options.first) or holds_frames(options.second)):

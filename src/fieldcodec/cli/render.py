@@ -26,6 +26,7 @@ from fieldcodec.cli.inputs import (
 )
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
+from fieldcodec.cli.radiance_files import holds_radiance
 from fieldcodec.errors import ExitCode, UnsupportedGridError, UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.metrics.ssim import ssim
@@ -62,6 +63,9 @@ class Render:
     """One plane of voxels instead, such as z=0.5: the middle layer across the z axis."""
     max_projection: bool = False
     """The largest value along each ray instead."""
+    camera: Annotated[str | None, arg(metavar="SCENE:PART/NUMBER")] = None
+    """Collections and radiance fields: the camera of a posed picture, such as posed/lego:test/17; its own size unless
+    --size is given."""
     camera_direction: Annotated[str | None, arg(metavar="X,Y,Z")] = None
     """Where the camera looks, in world space; it chooses its distance itself."""
     fov: float = 35.0
@@ -80,6 +84,10 @@ class Render:
     """Colours of values; fog is white without."""
     transparent: bool = False
     """Nothing behind the volume: RGBA."""
+    depth: bool = False
+    """Radiance fields: also write NAME_depth.png, near white and far dark."""
+    normals: bool = False
+    """Radiance fields: also write NAME_normals.png."""
     compare: Annotated[Path | None, arg(metavar="ORIGINAL")] = None
     """Also draw this volume, alike and beside the other, and print the structural similarity (SSIM); objects of a
     collection are then drawn without colours."""
@@ -106,9 +114,19 @@ def run(options: Render) -> ExitCode:
     for path in outputs:
         check_output(path, overwrite=options.overwrite, source=options.input)
     wanted, direction, size = _render_options(options), _direction(options), _size(options)
+    if holds_radiance(options.input):
+        views = import_module("fieldcodec.cli.radiance_views")
+        return views.draw_pictures(options, outputs, direction, size if options.size else None)
     objects = _of_objects(options)
     if objects is not None and options.item is None:
         return objects.draw_sheet(options, outputs[0], direction, min(size) if options.size else None)
+    if objects is not None and objects.is_radiance(options):
+        return objects.draw_field(options, outputs, direction, size)
+    radiance = {"--depth": options.depth or None, "--normals": options.normals or None}
+    refuse_options(
+        radiance,
+        f"{options.input} is drawn as a surface or a volume; pictures of depth and normals are of radiance fields",
+    )
     start = time.perf_counter()
     similarities = []
     with ProgressBars() as bars:
@@ -124,6 +142,8 @@ def run(options: Render) -> ExitCode:
             tuple(grids), wanted, direction, turning=options.turntable is not None, fov=options.fov,
             orthographic=options.orthographic, width=size[0], height=size[1],
         )  # fmt: skip
+        if objects is not None and options.camera is not None:
+            camera = objects.named_camera(options.camera, size if options.size else None)
         frames = turntable(camera, len(outputs))
         for number, (path, frame) in enumerate(zip(outputs, frames, strict=True)):
             pictures = _draw(grids, frame, wanted, bars, number, len(outputs))
@@ -139,7 +159,8 @@ def _of_objects(options: Render) -> ModuleType | None:
     """What draws objects where the input is a collection, loaded only then: it needs torch."""
     if is_compressed_collection(options.input):
         return import_module("fieldcodec.cli.collections.pictures")
-    refuse_options({"--item": options.item, "--lod": options.lod}, f"{options.input} holds no objects")
+    given = {"--item": options.item, "--lod": options.lod, "--camera": options.camera}
+    refuse_options(given, f"{options.input} holds no objects")
     return None
 
 
@@ -149,8 +170,8 @@ def _outputs(options: Render) -> list[Path]:
         raise UsageError(f"the output {path.name} does not end in .png, the only format that is written")
     if options.turntable is None:
         return [path]
-    if options.turntable < 1 or options.slice is not None:
-        raise UsageError("a turntable needs 1 frame or more, and does not go with --slice")
+    if options.turntable < 1 or options.slice is not None or options.camera is not None:
+        raise UsageError("a turntable needs 1 frame or more, and does not go with --slice or --camera")
     digits = max(3, len(str(options.turntable - 1)))
     return [path.with_name(f"{path.stem}_{number:0{digits}}{path.suffix}") for number in range(options.turntable)]
 

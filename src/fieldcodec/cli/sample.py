@@ -27,6 +27,7 @@ from fieldcodec.cli.inputs import (
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.collection.compressed import open_collection
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import ExitCode, InputError, UnsupportedGridError, UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
@@ -145,7 +146,8 @@ def _of_object(options: Sample, points: np.ndarray) -> tuple[list[str], np.ndarr
     collection = open_collection(options.input)
     warn_of_coarse_levels(collection, options.lod)
     item = open_item(collection, options.item, options.input, lod=options.lod, device=options.device)
-    names = ["distance", "red", "green", "blue"][: item.channels]
+    first = "density" if isinstance(item, RadianceItem) else "distance"
+    names = [first, "red", "green", "blue"][: item.channels]
     return names, np.asarray(item.sample(points, space=options.space))
 
 

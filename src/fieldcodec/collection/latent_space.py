@@ -11,9 +11,11 @@ from torch import Tensor
 
 from fieldcodec.collection.asset import Placement
 from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import level_set_of_item
 from fieldcodec.errors import UsageError
 from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.radiance.pictures import PictureOptions, draw, look_around, posed
 from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
 from fieldcodec.render.figure import save_image
 from fieldcodec.render.options import Look, RenderOptions
@@ -53,13 +55,16 @@ def interpolated(
     Raises:
         UsageError: latents do not fit the network, or unfold without end.
     """
-    latent = (1 - share) * first + share * second
-    placement = None
+    latent, placement = (1 - share) * first + share * second, None
     if placements is not None:
-        a, b = placements
-        x, y, z = ((1 - share) * here + share * there for here, there in zip(a.centre, b.centre, strict=True))
-        placement = Placement((x, y, z), (1 - share) * a.scale + share * b.scale)
+        placement = between(*placements, share)
     return ItemField.predicted(network, latent, placement, name=name, coloured=coloured)
+
+
+def between(first: Placement, second: Placement, share: float) -> Placement:
+    """The placement between two: 0 is the first, 1 the second."""
+    x, y, z = ((1 - share) * here + share * there for here, there in zip(first.centre, second.centre, strict=True))
+    return Placement((x, y, z), (1 - share) * first.scale + share * second.scale)
 
 
 def latent_distances(latents: np.ndarray, measure: Measure = "cosine") -> np.ndarray:
@@ -162,6 +167,14 @@ def thumbnail(
         look=Look.SURFACE, supersampling=2, background=None, colours=item.colour if item.has_colours else None
     )
     return render(grid, Camera.around(points, direction, up=up, width=size, height=size), options)
+
+
+def radiance_thumbnail(item: RadianceItem, size: int = 128, *, direction: Vector | None = None) -> np.ndarray:
+    """[size, size, 4] uint8: a picture of a radiance field with nothing behind it; seen from the front unless given."""
+    if not item.octree.num_cells[-1]:
+        return np.zeros((size, size, 4), np.uint8)
+    camera = posed(look_around(item, direction, width=size, height=size))
+    return draw(item, camera, PictureOptions(background=None)).colours
 
 
 def map_picture(thumbnails: Sequence[np.ndarray], names: Sequence[str], latents: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How well an object of a collection stands for the one that it was fitted to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
@@ -10,6 +10,8 @@ from fieldcodec.collection.asset import AnyAsset, Asset, RadianceAsset
 from fieldcodec.collection.item import ItemField
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import ColouredMesh, default_resolution, mesh_of_item
+from fieldcodec.io.posed import PosedScene
+from fieldcodec.metrics.images import mean_of as mean_of_images
 from fieldcodec.metrics.shapes import (
     SurfaceMatch,
     colour_psnr,
@@ -20,8 +22,10 @@ from fieldcodec.metrics.shapes import (
     triangle_area,
 )
 from fieldcodec.nets.opacity import opacity_of
+from fieldcodec.radiance.measure import measure_views
 
 SURFACE_POINTS = 131_072  # as NGLOD, and probably ReFiNe
+MOST_VIEWS = 8  # of a radiance field beside pictures
 
 
 @final
@@ -56,7 +60,7 @@ class ItemQuality:
 
     def to_json(self) -> dict[str, Any]:
         """Numbers by name; what is infinite becomes None, which JSON has a word for."""
-        return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
+        return _finite(asdict(self))
 
 
 @final
@@ -76,13 +80,37 @@ class RadianceQuality:
 
     def to_json(self) -> dict[str, Any]:
         """As of `ItemQuality`."""
-        return {name: None if value in (float("inf"), float("-inf")) else value for name, value in asdict(self).items()}
+        return _finite(asdict(self))
 
 
-AnyQuality = ItemQuality | RadianceQuality
+@final
+@dataclass(frozen=True)
+class PictureQuality:
+    """Of a radiance field beside pictures that it was not fitted to: means over views, each alone."""
+
+    name: str
+    view_psnr: float
+    """In dB."""
+    view_ssim: float | None
+    """None where pictures have less than 11 pixels along a side."""
+    view_flip: float | None
+    """Perceptual distance, 0 to 1; None where flip-evaluator is not installed."""
+    views: int
+    width: int
+    """Pixels of the first view."""
+    height: int
+    cells: int
+    """Of the object, on the finest level."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As of `ItemQuality`."""
+        return _finite(asdict(self))
 
 
-def mean_of(qualities: Sequence[AnyQuality], measure: str) -> float | None:
+AnyQuality = ItemQuality | RadianceQuality | PictureQuality
+
+
+def mean_of(qualities: Sequence[Any], measure: str) -> float | None:
     """Of a measure over the objects that have it; None where none has."""
     values = [getattr(quality, measure, None) for quality in qualities]
     known = [value for value in values if value is not None and np.isfinite(value)]
@@ -150,11 +178,35 @@ def measure_radiance(item: RadianceItem, asset: RadianceAsset, *, points: int = 
     )
 
 
+def measure_pictures(
+    item: RadianceItem, scene: PosedScene, factor: int = 1, *, most: int = MOST_VIEWS,
+    on_progress: Callable[[float], None] | None = None,
+) -> PictureQuality:  # fmt: skip
+    """Compare views of a radiance field with held-out pictures.
+
+    Args:
+        factor: how many times smaller pictures are made first.
+        most: views, evenly spread over all.
+
+    Raises:
+        InputError: a picture cannot be read.
+        UsageError: there are no held-out views, or they cannot be made so many times smaller.
+    """
+    found = list(measure_views(item, scene, factor=factor, most=most, on_progress=on_progress))
+    mean, (height, width) = mean_of_images([each.quality for each in found]), found[0].true.shape[:2]
+    cells = item.octree.num_cells[-1]
+    return PictureQuality(item.name, mean.psnr, mean.ssim, mean.flip, len(found), width, height, cells)
+
+
 def measure_any(item: ItemField | RadianceItem, asset: AnyAsset) -> AnyQuality | None:
     """Compare an object with its asset; None where they are of different kinds."""
     if isinstance(item, RadianceItem):
         return measure_radiance(item, asset) if isinstance(asset, RadianceAsset) else None
     return measure_item(item, asset) if isinstance(asset, Asset) else None
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value in (float("inf"), float("-inf")) else value for name, value in values.items()}
 
 
 def _matched(

@@ -14,7 +14,7 @@ from fieldcodec.nets.interpolation import Stencil
 from fieldcodec.radiance.field import Occupancy
 from fieldcodec.radiance.march import RayMarcher
 
-STEP = 0.35  # of a finest cell, between two samples of a ray
+STEP = 0.5  # of a finest cell, between two samples of a ray
 
 
 @final

@@ -82,8 +82,8 @@ class CollectionSettings:
     """Of the absolute error of distances (w_g); 10 in the source, but 50 gives better surfaces with Muon."""
     colour_weight: float = 1.0
     """Of the error of colours (w_c)."""
-    density_weight: float = 1.0
-    """Of the absolute error of the opacities of radiance fields (their w_g)."""
+    density_weight: float = 10.0
+    """Of the absolute error of the opacities of radiance fields (their w_g); 1 in the source."""
     picture_share: float = 0.0
     """Last part of the training in which radiance fields from posed pictures are fitted to these, too; 0: never."""
     picture_weight: float = 20.0
@@ -144,6 +144,6 @@ PRESETS: dict[str, CollectionSettings] = {
     "paper": CollectionSettings(
         lods=6, latent=64, base_width=1024, width=256, objects_per_step=1, points_per_object=16384, optimiser="adamw",
         schedule="constant", learning_rate=2e-5, latent_rate=1e-4, warm_up=0.0, weight_decay=0.01, clip=0.0,
-        geometry_weight=10.0, level_dropout=0.0,
+        geometry_weight=10.0, density_weight=1.0, level_dropout=0.0,
     ),
 }  # fmt: skip

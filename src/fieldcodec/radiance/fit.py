@@ -90,12 +90,11 @@ def fit_scene(
         useful = _useful_pixels(pixels, grid)
         loss = _run_stage(steps, case, useful, generator, clock, number, on_event)
         grid = steps.grid()
+        seen = steps.seen_cells(useful[:: max(1, len(useful) // _RAYS_TO_PRUNE)], settings.prune)
+        kept, finer = pruned_cells(seen, last=number + 1 == len(settings.stages)), grid.lattice.cell
         if number + 1 < len(settings.stages):
-            following = settings.stages[number + 1]
-            some = useful[:: max(1, len(useful) // _RAYS_TO_PRUNE)]
-            kept = pruned_cells(steps.seen_cells(some, settings.prune))
-            finer = float((high - low).max()) / following.cells
-            grid = resampled(grid, fine_lattice(kept, grid.lattice.low, grid.lattice.cell, finer))
+            finer = float((high - low).max()) / settings.stages[number + 1].cells
+        grid = resampled(grid, fine_lattice(kept, grid.lattice.low, grid.lattice.cell, finer))
     return RadianceFit(grid, brightness, time.perf_counter() - start, clock.steps, loss)
 
 

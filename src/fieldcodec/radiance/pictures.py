@@ -17,6 +17,7 @@ from fieldcodec.radiance.render import OnProgress, RadiancePicture, photograph
 from fieldcodec.render.camera import Camera, Vector
 
 DEFAULT_DIRECTION: Vector = (-1.0, 0.65, -0.6)  # from the camera to the field, z upwards
+_FIRM = 0.5  # alpha from which depth and normal are shown
 _MOST_CORNERS = 1 << 16  # of occupied cells that a camera is placed by
 
 
@@ -45,8 +46,8 @@ class Views:
     """What a camera sees, as arrays to be saved as PNG."""
 
     colours: np.ndarray  # [h, w, 3] uint8, or [h, w, 4] with alpha, not multiplied in
-    depths: np.ndarray  # [h, w] float32: world units along the rays; 0 where nothing is seen
-    normals: np.ndarray | None  # [h, w, 3] float32, world space
+    depths: np.ndarray  # [h, w] float32: world units along the rays; 0 where more than half of the light passes
+    normals: np.ndarray | None  # [h, w, 3] float32, world space; 0 likewise
 
 
 def draw(
@@ -70,10 +71,12 @@ def draw(
     taken = photograph(
         field, finer, step=options.step, normals=options.normals, device=options.device, on_progress=on_progress
     )
+    some = (slice(None, None, options.supersampling),) * 2
+    firm = taken.alpha[some] > _FIRM
     return Views(
         colours=_colours(taken, options),
-        depths=taken.depths[:: options.supersampling, :: options.supersampling],
-        normals=None if taken.normals is None else taken.normals[:: options.supersampling, :: options.supersampling],
+        depths=np.where(firm, taken.depths[some], 0),
+        normals=None if taken.normals is None else np.where(firm[..., None], taken.normals[some], 0),
     )
 
 

@@ -48,7 +48,7 @@ class PixelTable:
 
     def rays(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """The rays of pixels [m]: origins and unit directions, [m, 3] float64 each (as `io.posed.rays` has them)."""
-        view = torch.searchsorted(self.starts, chosen, right=True) - 1
+        view = torch.searchsorted(self.starts, chosen.contiguous(), right=True) - 1
         place = chosen - self.starts[view]
         width = self.widths[view]
         row = torch.div(place, width, rounding_mode="floor")

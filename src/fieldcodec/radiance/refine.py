@@ -35,9 +35,12 @@ def fine_lattice(kept: np.ndarray, low: np.ndarray, cell: float, finer: float) -
     return CornerLattice.of_cells(start, finer, live)
 
 
-def pruned_cells(seen: np.ndarray) -> np.ndarray:
-    """[nx, ny, nz] bool: the cells to keep of those that gave light, all of them where none did."""
-    return dilated(seen) if seen.any() else np.ones_like(seen)
+def pruned_cells(seen: np.ndarray, *, last: bool) -> np.ndarray:
+    """[nx, ny, nz] bool: the cells to keep of those that gave light, with those around them into which things may
+    still grow, unless this is the last time; all of them where none gave light."""
+    if not seen.any():
+        return np.ones_like(seen)
+    return seen if last else dilated(seen)
 
 
 def resampled(grid: RadianceGrid, lattice: CornerLattice) -> RadianceGrid:

@@ -22,8 +22,8 @@ class Stage:
 class RadianceSettings:
     """How a radiance grid is fitted to pictures. The defaults are the preset "balanced"."""
 
-    stages: tuple[Stage, ...] = (Stage(64, 600, 1), Stage(128, 1500), Stage(192, 6000))
-    """From coarse to fine; between them cells that give no ray any light are pruned."""
+    stages: tuple[Stage, ...] = (Stage(64, 300, 1), Stage(128, 400), Stage(128, 600), Stage(192, 1800))
+    """From coarse to fine; after each, cells that give no ray any light are pruned."""
     minutes: float = 0.0
     """Above 0: the fit is cut so that it ends after so many minutes, each stage having its share of the steps."""
     batch: int = 4096
@@ -43,7 +43,7 @@ class RadianceSettings:
     step: float = 0.6
     """Cells between two samples of a ray."""
     prune: float = 0.01
-    """A cell is kept where it gives some ray at least this share of its light; so are its neighbours."""
+    """A cell is kept where it gives some ray at least this share of its light; its neighbours too, but at the end."""
     seed: int = 0
     """Of the choice of rays and the jitter of samples; the same seed gives the same grid on any number of threads."""
 
@@ -72,10 +72,26 @@ class RadianceSettings:
         """
         return preset_of(PRESETS, name)
 
+    def scaled(self, *, cells: int | None = None, steps: int | None = None) -> "RadianceSettings":
+        """The same stages with so many cells along the longest side in the last one, and so many steps in all.
+
+        Raises:
+            UsageError: a stage would have too few or too many of them.
+        """
+        finer = 1.0 if cells is None else cells / self.stages[-1].cells
+        longer = 1.0 if steps is None else steps / sum(stage.steps for stage in self.stages)
+        stages = (
+            replace(stage, cells=max(8, round(stage.cells * finer)), steps=max(1, round(stage.steps * longer)))
+            for stage in self.stages
+        )
+        return replace(self, stages=tuple(stages))
+
 
 _BALANCED = RadianceSettings()
 PRESETS: dict[str, RadianceSettings] = {
-    "draft": replace(_BALANCED, stages=(Stage(48, 300, 1), Stage(96, 500), Stage(128, 1000))),
+    "draft": replace(_BALANCED, stages=(Stage(64, 250, 1), Stage(96, 150), Stage(128, 400))),
     "balanced": _BALANCED,
-    "fine": replace(_BALANCED, stages=(Stage(96, 1000, 1), Stage(192, 2000), Stage(320, 20000)), batch=16384),
+    "fine": replace(
+        _BALANCED, stages=(Stage(96, 500, 1), Stage(192, 1000), Stage(192, 1500), Stage(320, 6000)), batch=16384
+    ),
 }

@@ -182,6 +182,8 @@ def test_pixels_are_those_of_the_pictures(scene: PosedScene) -> None:
 def test_settings() -> None:
     assert set(PRESETS) == {"draft", "balanced", "fine"}
     assert RadianceSettings.preset("balanced") == RadianceSettings()
+    smaller = RadianceSettings(stages=(Stage(64, 100, 1), Stage(128, 300))).scaled(cells=32, steps=40)
+    assert smaller.stages == (Stage(16, 10, 1), Stage(32, 30))
     with pytest.raises(UsageError, match="known are draft"):
         RadianceSettings.preset("best")
     for stages in ((), (Stage(4, 10),), (Stage(64, 0),), (Stage(64, 10, 5),), (Stage(1024, 10),)):

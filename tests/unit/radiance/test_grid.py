@@ -138,7 +138,9 @@ def test_finer_lattices_cover_what_is_kept() -> None:
         assert fine.live[tuple(at.T)].all()
         volume = fine.num_cells * finer**3
         assert volume < (kept.sum() * 0.3**3) * (1 + 2 * finer / 0.3) ** 3
-    assert pruned_cells(np.zeros((2, 2, 2), bool)).all()  # nothing was seen: better all than none
+    assert pruned_cells(np.zeros((2, 2, 2), bool), last=True).all()  # nothing was seen: better all than none
+    assert np.array_equal(pruned_cells(kept, last=True), kept)
+    assert np.array_equal(pruned_cells(kept, last=False), dilated(kept))
 
 
 def test_resampled_grids_keep_their_density() -> None:

@@ -1,4 +1,4 @@
-"""`fieldcodec compare` of meshes with the collection that was made from them."""
+"""`fieldcodec compare` of meshes or posed pictures with the collection that was made from them."""
 
 import time
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from fieldcodec.cli.collections.measure import CollectionReport, measure_objects
+from fieldcodec.cli.collections.measure import CollectionReport, measure_objects, scenes_among
 from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.collections.tables import print_report
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import is_compressed_collection, refuse_options
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.inputs import find_inputs
-from fieldcodec.collection.measure import AnyQuality, ItemQuality
+from fieldcodec.collection.measure import AnyQuality, ItemQuality, PictureQuality
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import ExitCode, UsageError
@@ -22,14 +22,14 @@ from fieldcodec.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from fieldcodec.cli.compare import Compare
 
-_OF_SAMPLES = ("surface_points", "seed", "colour")
+_OF_SAMPLES = ("surface_points", "seed", "colour", "scene_preset", "scene_factor")
 
 
 def compare_objects(options: "Compare") -> ExitCode:
     """Objects that both sides have are measured; one that only one side has is a difference."""
     if is_compressed_collection(options.first):
         raise UsageError(f"{options.first} is compressed; give the meshes first, then the collection made from them")
-    given = {"--image": options.image, "--frames": options.frames, "--frame": options.frame}
+    given: dict[str, object] = {"--image": options.image, "--frames": options.frames, "--frame": options.frame}
     limits = {"--max-rmse": options.max_rmse, "--max-error": options.max_error}
     refuse_options({**given, **limits}, f"{options.second} holds objects; --min-iou and --max-chamfer are for them")
     start = time.perf_counter()
@@ -40,9 +40,13 @@ def compare_objects(options: "Compare") -> ExitCode:
     if not shared:
         known = ", ".join(collection.names[:10]) or "none"
         raise UsageError(f"no mesh has the name of an object of {options.second}; these are {known}")
+    scenes, settings = scenes_among(shared), settings_of(collection)
     with ProgressBars() as bars:
-        assets = prepare(list(shared.values()), settings_of(collection), on_event=bars)
-        qualities = measure_objects(collection, assets, bars)
+        others = [path for name, path in shared.items() if name not in scenes]
+        assets = prepare(others, settings, on_event=bars) if others else []
+        qualities = measure_objects(
+            collection, assets, bars, scenes=scenes, factor=options.factor or settings.scene_factor
+        )
     failures += _failures(qualities, options)
     sources = source_files(shared.values(), collection.has_colours) if len(shared) == len(collection) else set[Path]()
     report = CollectionReport.of(collection, options.second, qualities, sources)
@@ -76,6 +80,9 @@ def _lonely(first: set[str], second: set[str]) -> list[str]:
 def _failures(qualities: Sequence[AnyQuality], options: "Compare") -> list[str]:
     """Every limit that is passed, in words; an object without a surface passes all of them."""
     found = []
+    for view in (each for each in qualities if isinstance(each, PictureQuality)):
+        if options.min_psnr is not None and view.view_psnr < options.min_psnr:
+            found.append(f"object {view.name!r}: PSNR {view.view_psnr:.2f} dB is below {options.min_psnr:g}")
     for quality in (each for each in qualities if isinstance(each, ItemQuality)):
         label, iou, chamfer = f"object {quality.name!r}", quality.iou, quality.chamfer
         if options.min_iou is not None and (iou is None or iou < options.min_iou):

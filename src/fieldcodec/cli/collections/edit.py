@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fieldcodec.cli.collections.compare import settings_of
 from fieldcodec.cli.collections.items import find_item
-from fieldcodec.cli.collections.measure import CollectionReport, measure_objects
+from fieldcodec.cli.collections.measure import CollectionReport, measure_objects, scenes_among
 from fieldcodec.cli.collections.tables import print_report
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import require_file
@@ -99,7 +99,8 @@ def add_objects(options: Add) -> ExitCode:
         )
         larger.save(output, overwrite=True)
         larger = open_collection(output)
-        qualities = measure_objects(larger, assets, bars, options.device) if options.check else []
+        checked, scenes = (assets, scenes_among(inputs)) if options.check else ([], {})
+        qualities = measure_objects(larger, checked, bars, options.device, scenes, settings.scene_factor)
     report = CollectionReport.of(larger, output, qualities, set())
     if options.json:
         result_json({"output": str(output), "added": list(inputs), **report.to_json()})

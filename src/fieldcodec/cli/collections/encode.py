@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from fieldcodec.cli.collections.measure import CollectionReport, measure_objects
+from fieldcodec.cli.collections.measure import CollectionReport, measure_objects, scenes_among
 from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.collections.tables import print_report
 from fieldcodec.cli.collections.watch import TrainingWatch
@@ -37,8 +37,8 @@ class EncodeCollection:
     """
 
     inputs: Positional[tuple[Path, ...]]
-    """Meshes (.obj, .ply, .stl, .glb, .gltf, also .gz or .xz), level sets (.vdb, .nvdb), folders of them, patterns in
-    quotes. The name of an object is that of its file."""
+    """Meshes (.obj, .ply, .stl, .glb, .gltf, also .gz or .xz), level sets and radiance fields (.vdb), folders with
+    posed pictures, folders of all these, patterns in quotes. The name of an object is that of its file or folder."""
     output: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None
     """The compressed file; of a folder the folder's name with .fcodec unless given."""
     collection: Annotated[FlagCreatePairsOff[bool], arg(name="collection")] = False
@@ -93,7 +93,9 @@ def encode_objects(options: EncodeCollection) -> ExitCode:
         checkpoint.unlink(missing_ok=True)
         trained = time.perf_counter()
         collection = open_collection(output)
-        qualities = measure_objects(collection, assets, bars, options.device) if options.check else []
+        scenes, factor = scenes_among(inputs), options.settings.scene_factor
+        checked = assets if options.check else []
+        qualities = measure_objects(collection, checked, bars, options.device, scenes if options.check else {}, factor)
     report = CollectionReport.of(collection, output, qualities, source_files(inputs.values(), collection.has_colours))
     if options.json:
         result_json(

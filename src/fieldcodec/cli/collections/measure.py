@@ -1,6 +1,6 @@
 """What `encode` and `compare` find out about a collection."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,13 @@ from typing import Any
 from fieldcodec.cli.console import ProgressBars
 from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.compressed import CompressedCollection
-from fieldcodec.collection.measure import AnyQuality, mean_of, measure_any
+from fieldcodec.collection.inputs import is_scene
+from fieldcodec.collection.measure import AnyQuality, mean_of, measure_any, measure_pictures
+from fieldcodec.collection.radiance_item import RadianceItem
+from fieldcodec.io.posed import read_posed
 from fieldcodec.nets.device import choose_device
 
-MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr", "opacity_error")
+MEANS = ("iou", "chamfer", "chamfer_floor", "normal_consistency", "psnr", "view_psnr", "view_ssim", "view_flip")
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,37 @@ class CollectionReport:
 
 
 def measure_objects(
-    collection: CompressedCollection, assets: Sequence[AnyAsset], bars: ProgressBars, device: str = "auto"
+    collection: CompressedCollection,
+    assets: Sequence[AnyAsset],
+    bars: ProgressBars,
+    device: str = "auto",
+    scenes: Mapping[str, Path] | None = None,
+    factor: int = 1,
 ) -> list[AnyQuality]:
-    """Compares objects with the assets of their names, where both are of one kind."""
-    chosen, found = choose_device(device), []
-    for place, asset in enumerate(assets):
-        bars.share("comparing", place / len(assets))
-        quality = measure_any(collection.field(asset.name, chosen), asset)
-        if quality is not None:
+    """Compares objects with the assets of their names, where both are of one kind.
+
+    Args:
+        scenes: folders of posed pictures, by names of objects: radiance fields are compared with some of these instead.
+        factor: how many times smaller such pictures are made first.
+    """
+    scenes = scenes or {}
+    names = [*(asset.name for asset in assets if asset.name not in scenes), *scenes]
+    known = {asset.name: asset for asset in assets}
+    chosen, found = choose_device(device), list[AnyQuality]()
+    for place, name in enumerate(names):
+        bars.share("comparing", place / len(names))
+        item = collection.field(name, chosen)
+        if name in scenes and isinstance(item, RadianceItem):
+
+            def on_progress(share: float, place: int = place) -> None:
+                bars.share("comparing", (place + share) / len(names))
+
+            found.append(measure_pictures(item, read_posed(scenes[name]), factor, on_progress=on_progress))
+        elif name in known and (quality := measure_any(item, known[name])) is not None:
             found.append(quality)
     return found
+
+
+def scenes_among(inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """The folders of posed pictures."""
+    return {name: path for name, path in inputs.items() if is_scene(path)}

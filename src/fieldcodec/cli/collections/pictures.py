@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fieldcodec.cli.collections.items import open_surface, warn_of_coarse_levels
+from fieldcodec.cli.collections.items import find_item, open_item, open_surface, warn_of_coarse_levels
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import refuse_options
+from fieldcodec.cli.radiance_views import draw_field as draw_radiance
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
-from fieldcodec.collection.latent_space import thumbnail
+from fieldcodec.collection.latent_space import radiance_thumbnail, thumbnail
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import level_set_of_item
 from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
-from fieldcodec.render.camera import DEFAULT_DIRECTION, Vector
+from fieldcodec.nets.device import choose_device
+from fieldcodec.radiance.pictures import parse_camera, resized
+from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
 from fieldcodec.render.figure import save_image
 from fieldcodec.render.options import SurfaceColours
 
@@ -46,6 +50,52 @@ def object_to_draw(options: "Render") -> tuple[SparseGrid, SurfaceColours | None
     return grid, item.colour if item.has_colours else None
 
 
+def is_radiance(options: "Render") -> bool:
+    """Whether the object that is asked for is a radiance field."""
+    assert options.item is not None
+    collection = open_collection(options.input)
+    return collection.entry(find_item(collection.names, options.item, options.input)).kind == "radiance"
+
+
+def draw_field(options: "Render", outputs: list[Path], direction: Vector | None, size: tuple[int, int]) -> ExitCode:
+    """Pictures of a radiance field."""
+    assert options.item is not None
+    refuse_options(
+        {
+            "--grid": options.grid, "--frame": options.frame, "--slice": options.slice, "--compare": options.compare,
+            "--max-projection": options.max_projection, "--orthographic": options.orthographic,
+            "--look": options.look != "auto", "--density": options.density, "--colormap": options.colormap,
+        },
+        f"the object {options.item} of {options.input} is a radiance field",
+    )  # fmt: skip
+    collection = open_collection(options.input)
+    warn_of_coarse_levels(collection, options.lod)
+    item = open_item(collection, options.item, options.input, lod=options.lod, device=options.device)
+    assert isinstance(item, RadianceItem)
+    start = time.perf_counter()
+    with ProgressBars() as bars:
+        device = choose_device(options.device)
+        written = draw_radiance(item, options, outputs, direction, size if options.size else None, bars, device)
+    seconds = time.perf_counter() - start
+    if options.json:
+        paths = [str(path) for path in written]
+        result_json({"input": str(options.input), "outputs": paths, "item": item.name, "seconds": seconds})
+    else:
+        shown = f"{written[0]}{f' to {written[-1].name}' if len(written) > 1 else ''}"
+        say(f"wrote {shown}: object {item.name!r} in {seconds:.1f} s")
+    return ExitCode.OK
+
+
+def named_camera(text: str, size: tuple[int, int] | None) -> Camera:
+    """Of a posed picture, for surfaces; its axis goes through the middle of what is drawn."""
+    found = parse_camera(text) if size is None else resized(parse_camera(text), *size)
+    x, y, z = found.position.tolist()
+    a, b, c = (found.position + found.forward).tolist()
+    u, v, w = found.to_world[:, 1].tolist()
+    fov = float(np.degrees(2 * np.arctan(found.height / 2 / found.fy)))
+    return Camera((x, y, z), (a, b, c), (u, v, w), fov, None, found.width, found.height)
+
+
 def draw_sheet(options: "Render", output: Path, direction: Vector | None, size: int | None) -> ExitCode:
     """Writes a contact sheet: a small picture of each object with its name.
 
@@ -58,6 +108,7 @@ def draw_sheet(options: "Render", output: Path, direction: Vector | None, size: 
             "--grid": options.grid, "--frame": options.frame, "--turntable": options.turntable,
             "--slice": options.slice, "--max-projection": options.max_projection, "--compare": options.compare,
             "--transparent": options.transparent, "--orthographic": options.orthographic,
+            "--camera": options.camera, "--depth": options.depth, "--normals": options.normals,
             "--look fog": options.look == "fog", "--density": options.density, "--colormap": options.colormap,
         },
         reason,
@@ -88,8 +139,11 @@ def thumbnails(
     pictures = []
     for place, name in enumerate(collection.names):
         bars.share("pictures", place / len(collection))
-        item = open_surface(collection, name, path, lod=lod, device=device)
-        pictures.append(thumbnail(item, size, direction=direction or DEFAULT_DIRECTION))
+        item = open_item(collection, name, path, lod=lod, device=device)
+        if isinstance(item, RadianceItem):
+            pictures.append(radiance_thumbnail(item, size, direction=direction))
+        else:
+            pictures.append(thumbnail(item, size, direction=direction or DEFAULT_DIRECTION))
     return pictures
 
 

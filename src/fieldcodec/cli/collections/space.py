@@ -23,10 +23,13 @@ from fieldcodec.cli.inputs import require_file
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.item import ItemField
-from fieldcodec.collection.latent_space import interpolated, map_picture, map_places, neighbours
+from fieldcodec.collection.latent_space import between, interpolated, map_picture, map_places, neighbours
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import level_set_of_item
 from fieldcodec.errors import ExitCode, InputError, UsageError
 from fieldcodec.nets.device import choose_device
+from fieldcodec.radiance.pictures import DEFAULT_DIRECTION, PictureOptions, draw, posed
+from fieldcodec.render.camera import Camera
 from fieldcodec.render.figure import save_image
 from fieldcodec.render.options import Look, RenderOptions
 from fieldcodec.render.picture import default_camera, render, save_png
@@ -141,6 +144,13 @@ def blend_objects(options: Blend) -> ExitCode:
     _check_size(options.size)
     collection = _open(options.file)
     rows = [find_item(collection.names, name, options.file) for name in (options.first, options.second)]
+    kinds = {collection.entry(row).kind for row in rows}
+    if "radiance" in kinds and len(kinds) > 1:
+        raise UsageError(
+            f"{options.first!r} and {options.second!r} are a surface and a radiance field, which do not blend"
+        )
+    if "radiance" in kinds and options.format in ("ply", "obj"):
+        raise UsageError(f"radiance fields are written as png or vdb, not as {options.format}")
     outputs = _frame_paths(options, [collection.names[row] for row in rows])
     start = time.perf_counter()
     with ProgressBars() as bars:
@@ -184,34 +194,58 @@ def _frame_paths(options: Blend, names: list[str]) -> list[Path]:
     return outputs
 
 
-def _between(collection: CompressedCollection, rows: list[int], share: float, device: str) -> ItemField:
+def _between(collection: CompressedCollection, rows: list[int], share: float, device: str) -> ItemField | RadianceItem:
     """The objects themselves at both ends, with what the file corrects of them; in between what the networks say."""
     chosen = choose_device(device)
     first, second = rows
     if share in (0.0, 1.0):
-        return collection.surface(second if share else first, chosen)
+        return collection.field(second if share else first, chosen)
     latents = torch.from_numpy(collection.latents[[first, second]]).to(chosen)
     placements = collection.entry(first).placement, collection.entry(second).placement
+    if collection.entry(first).kind == "radiance":
+        latent = (1 - share) * latents[0] + share * latents[1]
+        return RadianceItem.predicted(collection.network(chosen), latent, between(*placements, share), name="blend")
     coloured = all(collection.entry(row).kind == "coloured" for row in rows)
     return interpolated(
         collection.network(chosen), latents[0], latents[1], share, placements, name="blend", coloured=coloured
     )
 
 
-def _painter(collection: CompressedCollection, rows: list[int], options: Blend) -> Callable[[ItemField, Path], None]:
+def _painter(
+    collection: CompressedCollection, rows: list[int], options: Blend
+) -> Callable[[ItemField | RadianceItem, Path], None]:
     """Draws frames, all from one place: that from which both ends and the middle can be seen."""
-    shown = [level_set_of_item(_between(collection, rows, share, options.device)) for share in (0.0, 0.5, 1.0)]
+    ends = [_between(collection, rows, share, options.device) for share in (0.0, 0.5, 1.0)]
+    fields = [item for item in ends if isinstance(item, RadianceItem)]
+    if fields:
+        return _field_painter(fields, options)
+    shown = [level_set_of_item(item) for item in ends if isinstance(item, ItemField)]
     seen = tuple(grid for grid in shown if grid.topology.num_active_voxels) or (shown[0],)
     look = RenderOptions(look=Look.SURFACE, supersampling=2)
     camera = default_camera(seen, look, width=options.size, height=options.size)
 
-    def draw(item: ItemField, output: Path) -> None:
+    def draw(item: ItemField | RadianceItem, output: Path) -> None:
+        assert isinstance(item, ItemField)
         colours = item.colour if item.has_colours else None
         save_png(output, render(level_set_of_item(item), camera, replace(look, colours=colours)))
 
     return draw
 
 
-def _write(item: ItemField, output: Path) -> None:
+def _field_painter(seen: list[RadianceItem], options: Blend) -> Callable[[ItemField | RadianceItem, Path], None]:
+    boxes = [item.bounds for item in seen if item.bounds is not None]
+    if not boxes:
+        raise UsageError("neither object has any cells to be drawn")
+    low, high = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+    camera = Camera.framing((low, high), DEFAULT_DIRECTION, up=seen[0].up, width=options.size, height=options.size)
+
+    def paint(item: ItemField | RadianceItem, output: Path) -> None:
+        assert isinstance(item, RadianceItem)
+        save_image(output, Image.fromarray(draw(item, posed(camera), PictureOptions(supersampling=2)).colours))
+
+    return paint
+
+
+def _write(item: ItemField | RadianceItem, output: Path) -> None:
     if ItemWriter()(item, output, overwrite=True) is None:
         say(f"fieldcodec: warning: {output.name} would have no surface, so it is not written")

@@ -10,11 +10,13 @@ from rich.table import Table
 
 from fieldcodec.cli.collections.info import sections_line
 from fieldcodec.cli.collections.measure import CollectionReport
-from fieldcodec.collection.measure import AnyQuality, ItemQuality
+from fieldcodec.collection.measure import AnyQuality, ItemQuality, PictureQuality
+from fieldcodec.metrics.images import missing_flip
 from fieldcodec.metrics.tables import number, size
 
 _WIDTH = 100
 _LONGEST_NAME = 32
+_OPTIONAL = {"psnr", "view_flip", "view_ssim"}  # shown where there are some
 
 
 def print_report(console: Console, report: CollectionReport) -> None:
@@ -38,6 +40,16 @@ def print_report(console: Console, report: CollectionReport) -> None:
             "surface with itself.",
             highlight=False, style="dim", width=min(console.width, _WIDTH),
         )  # fmt: skip
+    views = [quality for quality in report.qualities if isinstance(quality, PictureQuality)]
+    if views:
+        console.print(_views_line(views[0]), highlight=False, style="dim", width=min(console.width, _WIDTH))
+
+
+def _views_line(quality: PictureQuality) -> str:
+    line = (
+        f"view: means over {quality.views} views of {quality.width} x {quality.height} pixels that were not trained on"
+    )
+    return line if quality.view_flip is not None else f"{line}; {missing_flip()}"
 
 
 def _table(report: CollectionReport) -> Table:
@@ -60,7 +72,7 @@ def _table(report: CollectionReport) -> Table:
 
 def _has(quality: AnyQuality, measure: str) -> bool:
     """Colours are shown where there are some, all else where it belongs to the kind of the object."""
-    return hasattr(quality, measure) and (measure != "psnr" or quality.psnr is not None)
+    return hasattr(quality, measure) and (measure not in _OPTIONAL or getattr(quality, measure) is not None)
 
 
 def _fixed(digits: int) -> Callable[[Any], str]:
@@ -74,4 +86,7 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("NC", "normal_consistency", _fixed(4)),
     ("colour dB", "psnr", _fixed(1)),
     ("opacity error", "opacity_error", _fixed(4)),
+    ("view dB", "view_psnr", _fixed(2)),
+    ("SSIM", "view_ssim", _fixed(4)),
+    ("FLIP", "view_flip", _fixed(4)),
 )
