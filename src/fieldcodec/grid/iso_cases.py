@@ -2,11 +2,16 @@
 
 A cell is a cube of eight voxels. On each of its faces the contour goes around every run of inside corners, so that
 the contours of all faces make closed loops, and each loop is cut into triangles (marching cubes, Lorensen and
-Cline 1987). Where the signs of a face alternate, its two inside corners are thus always held apart: the choice needs
-the face's signs only, so both cells beside it make the same one.
+Cline 1987).
 
-Watertight by construction: a side of a triangle lies in a face, where the neighbour's triangle has it too, or is a
-diagonal inside the cell. Loops are cut without a diagonal in a face, so no edge has more than two triangles.
+Where the signs of a face alternate, its two inside corners may be joined or held apart. The field between the four
+corners, taken bilinear, decides (the asymptotic decider, Nielson and Hamann 1991), see `iso_kernels`: its saddle is
+inside or not. That needs the face's values only, so both cells beside it make the same choice. Where the saddle of
+the cell itself is, is not asked: loops of one cell are never joined by a tunnel.
+
+Watertight by construction: a side of a triangle lies in a face, where the neighbour's triangle has it too, or inside
+the cell. Loops are cut without a diagonal in a face, so no edge has more than two triangles; those that cannot be cut
+so are filled with a fan around a vertex in their middle.
 """
 
 from collections.abc import Iterator
@@ -28,30 +33,59 @@ _FACES_OF_EDGE = tuple(
 )
 
 
+CENTRE = len(_EDGES)  # in place of an edge: the vertex in the middle of a cell
+NUM_CASES = 1 << (8 + len(_FACES))
+
+
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """The triangles of all cases; bit c of a case is set where corner c of the cell is inside."""
+    """The triangles of all cases.
 
-    starts: np.ndarray  # [257] int64: case n has the triangles starts[n] to starts[n + 1]
-    triangles: np.ndarray  # [t, 3] int64: edges of the cell, counter-clockwise seen from outside the surface
+    Bit c of a case is set where corner c of the cell is inside, bit 8 + f where the inside corners of face f, whose
+    signs alternate, are joined.
+    """
+
+    starts: np.ndarray  # [NUM_CASES + 1] int64: case n has the triangles starts[n] to starts[n + 1]
+    triangles: np.ndarray  # [t, 3] int64: edges of the cell, or CENTRE, counter-clockwise seen from outside the surface
+    centres: np.ndarray  # [NUM_CASES] uint8: 1 where a case has a vertex in the middle of the cell
+    alternating: np.ndarray  # [256] int64: bit f is set where the signs of face f alternate
+    faces: np.ndarray  # [6, 4] int64: the corners of each face, in order
     edges: np.ndarray  # [12, 4] int64: offset (x, y, z) of an edge's lower voxel from the cell's first, and its axis
 
 
 @cache
 def all_cases() -> Cases:
     """The table, made at the first call."""
-    starts, triangles = [0], []
-    for inside in range(256):
-        for loop in _loops(inside):
-            triangles += next(_cuts(loop))
+    alternating = [
+        sum(_alternates(inside, face) << place for place, face in enumerate(_FACES)) for inside in range(256)
+    ]
+    starts, triangles, centres = [0], [], np.zeros(NUM_CASES, np.uint8)
+    for case in range(NUM_CASES):
+        inside, joined = case & 255, case >> 8
+        if joined & ~alternating[inside] == 0:
+            for loop in _loops(inside, joined):
+                cut = next(_cuts(loop), None) or _fan(loop)
+                centres[case] |= cut[0][2] == CENTRE
+                triangles += cut
         starts.append(len(triangles))
     edges = [(low >> 2, low >> 1 & 1, low & 1, axis) for low, _, axis in _EDGES]
-    return Cases(np.array(starts), np.array(triangles), np.array(edges))
+    return Cases(
+        np.array(starts), np.array(triangles), centres, np.array(alternating), np.array(_FACES), np.array(edges)
+    )
 
 
-def _loops(inside: int) -> list[_Loop]:
+def _alternates(inside: int, face: tuple[int, ...]) -> bool:
+    signs = [inside >> corner & 1 for corner in face]
+    return signs[0] == signs[2] != signs[1] == signs[3]
+
+
+def _loops(inside: int, joined: int) -> list[_Loop]:
     """The closed contours of a cell as edges in order, counter-clockwise seen from outside the surface."""
-    after = {edge: following for face in _FACES for edge, following in _contours(inside, face)}
+    after = {
+        edge: following
+        for place, face in enumerate(_FACES)
+        for edge, following in (_joined_contours if joined >> place & 1 else _contours)(inside, face)
+    }
     loops = []
     while after:
         start = next(iter(after))
@@ -74,6 +108,19 @@ def _contours(inside: int, face: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         entry = _EDGE_OF[frozenset((face[place - 1], face[place]))]
         leave = _EDGE_OF[frozenset((face[last % 4], face[(last + 1) % 4]))]
         yield entry, leave
+
+
+def _joined_contours(inside: int, face: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The lines on a face whose signs alternate, its inside corners being joined: around each outside corner."""
+    for place in range(4):
+        if not inside >> face[place] & 1:
+            entry = _EDGE_OF[frozenset((face[place], face[(place + 1) % 4]))]
+            leave = _EDGE_OF[frozenset((face[place - 1], face[place]))]
+            yield entry, leave
+
+
+def _fan(loop: _Loop) -> list[_Triangle]:
+    return [(here, loop[(place + 1) % len(loop)], CENTRE) for place, here in enumerate(loop)]
 
 
 def _cuts(loop: _Loop) -> Iterator[list[_Triangle]]:

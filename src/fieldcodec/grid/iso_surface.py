@@ -1,6 +1,7 @@
 """The surface of a sparse grid at a value, as a closed mesh of triangles.
 
     SparseGrid -> iso_blocks: where it can be -> iso_kernels: cells of some blocks at a time -> IsoSurface
+               -> iso_tiles: root tiles by themselves ------------^
 
 Marching cubes over the blocks of the tree (`iso_cases`), with vertices named by the edge they lie on, so that blocks
 are joined exactly and not by distance. Libraries that were looked at: scikit-image's and PyMCubes' marching cubes want
@@ -9,7 +10,7 @@ lets an edge have four triangles, as other dual methods do.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 import numpy as np
@@ -17,12 +18,14 @@ import numpy as np
 from fieldcodec.errors import UnsupportedGridError, UsageError
 from fieldcodec.grid import iso_kernels
 from fieldcodec.grid.iso_blocks import AHEAD, crossed_blocks
-from fieldcodec.grid.iso_cases import all_cases
+from fieldcodec.grid.iso_cases import Cases, all_cases
+from fieldcodec.grid.iso_tiles import LoneTiles, without_lone_tiles
 from fieldcodec.grid.lookup import blocks_at
 from fieldcodec.grid.origin_table import OriginTable
 from fieldcodec.grid.sparse_grid import SparseGrid
 
 _BLOCKS_AT_ONCE = 4096  # 44 MB with their margins
+_MAX_BLOCKS = 1 << 20  # a flat surface through them has 130 million triangles, 7 GB
 _ROBUST_SHARE = 0.999  # of the active voxels lie at or below the robust maximum
 _AROUND = np.stack(list(np.ndindex(3, 3, 3))) - 1
 
@@ -88,16 +91,21 @@ def iso_surface(grid: SparseGrid, iso: float | None = None, *, in_world_space: b
         in_world_space: False keeps positions in index space: voxel (i, j, k) is at (i, j, k).
 
     Raises:
-        UnsupportedGridError: the grid has vectors; or its transform is no linear one and world space is wanted.
+        UnsupportedGridError: the grid has vectors; or its transform is no linear one and world space is wanted; or the
+            surface is too large, as that of tiles of 4096^3 voxels which touch others.
         UsageError: `iso` is not finite, or outside the band of a level set.
     """
     iso = default_iso(grid) if iso is None else float(iso)
     _check(grid, iso, in_world_space)
     inside_below = grid.is_level_set or bool(grid.background[0] > iso)
     sign = 1.0 if inside_below else -1.0
-    origins = crossed_blocks(grid, iso, inside_below)
-    pieces = _joined(list(_pieces(grid, origins, sign, sign * iso)))
-    triangles = _triangles(origins, pieces)
+    rest, lone = without_lone_tiles(grid)
+    origins = crossed_blocks(rest, iso, inside_below)
+    _check_size(grid, len(origins))
+    background = float(grid.background[0])
+    found = [*_pieces(rest, origins, sign, sign * iso), *_pieces_of_tiles(lone, background, sign, sign * iso)]
+    pieces = _joined(found)
+    triangles = _triangles(np.concatenate([origins, lone.blocks]), pieces)
     vertices, slopes = pieces.places, pieces.slopes
     if in_world_space:
         matrix = grid.transform.matrix[:3, :3]
@@ -129,9 +137,16 @@ def _check(grid: SparseGrid, iso: float, in_world_space: bool) -> None:
         )
 
 
+def _check_size(grid: SparseGrid, num_blocks: int) -> None:
+    if num_blocks > _MAX_BLOCKS:
+        raise UnsupportedGridError(
+            f"the surface of grid {grid.name!r} crosses {num_blocks:,} blocks of 8^3 voxels; at most {_MAX_BLOCKS:,} "
+            "are meshed, so cut a box out of the grid or take a coarser level"
+        )
+
+
 def _pieces(grid: SparseGrid, origins: np.ndarray, sign: float, iso: float) -> Iterator[_Pieces]:
     """The surface in the blocks at `origins` [n, 3], some at a time; `sign` makes values grow towards the outside."""
-    cases = all_cases()
     leaf_values = grid.leaf_values
     if leaf_values.dtype == np.float16:  # numba has no 16-bit floats
         leaf_values = leaf_values.astype(np.float32)
@@ -141,15 +156,30 @@ def _pieces(grid: SparseGrid, origins: np.ndarray, sign: float, iso: float) -> I
         fill = found.fill[:, 0].astype(np.float64).reshape(-1, 27)
         values = np.empty((len(part), 11, 11, 11))
         iso_kernels.gather(leaf_values, found.rows.reshape(-1, 27), fill, values)
-        values *= sign
-        num_vertices, num_triangles = np.empty(len(part), np.int64), np.empty(len(part), np.int64)
-        iso_kernels.count(values, iso, cases.starts, num_vertices, num_triangles)
-        total, faces = int(num_vertices.sum()), int(num_triangles.sum())
-        keys, corners = np.empty(total, np.int16), np.empty((faces, 3), np.int16)
-        places, slopes = np.empty((total, 3)), np.empty((total, 3))
-        iso_kernels.extract(values, iso, cases.starts, cases.triangles, cases.edges, keys, places, slopes, corners)
-        places += np.repeat(part, num_vertices, axis=0)
-        yield _Pieces(num_vertices, num_triangles, keys, places, slopes, corners)
+        pieces = _extracted(sign * values, iso)
+        pieces.places[:] += np.repeat(part, pieces.num_vertices, axis=0)
+        yield pieces
+
+
+def _pieces_of_tiles(tiles: LoneTiles, background: float, sign: float, iso: float) -> Iterator[_Pieces]:
+    """The surfaces of root tiles with nothing around them."""
+    for first in range(0, len(tiles), _BLOCKS_AT_ONCE):
+        part = slice(first, first + _BLOCKS_AT_ONCE)
+        pieces = _extracted(sign * tiles.voxels(part, background), iso)
+        pieces.places[:] = tiles.stretched(pieces.places) + np.repeat(tiles.origins[part], pieces.num_vertices, axis=0)
+        yield pieces
+
+
+def _extracted(values: np.ndarray, iso: float) -> _Pieces:
+    """The surface in blocks with their margins [n, 11, 11, 11], positions relative to their first voxels."""
+    cases = tuple(getattr(all_cases(), field.name) for field in fields(Cases))
+    num_vertices, num_triangles = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    iso_kernels.count(values, iso, cases, num_vertices, num_triangles)
+    total, faces = int(num_vertices.sum()), int(num_triangles.sum())
+    keys, corners = np.empty(total, np.int16), np.empty((faces, 3), np.int16)
+    places, slopes = np.empty((total, 3)), np.empty((total, 3))
+    iso_kernels.extract(values, iso, cases, keys, places, slopes, corners)
+    return _Pieces(num_vertices, num_triangles, keys, places, slopes, corners)
 
 
 def _joined(pieces: list[_Pieces]) -> _Pieces:

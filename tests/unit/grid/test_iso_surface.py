@@ -80,9 +80,26 @@ def test_random_signs_give_a_closed_surface() -> None:
     surface = iso_surface(fog, 0.1)
     _euler_number(surface)
     assert len(surface.vertices) > 10_000
-    # volume from counting: each vertex is between a voxel above and one below
+    # each vertex is between a voxel above and one below, but for a few in the middle of cells
     low, high = np.floor(surface.vertices), np.ceil(surface.vertices)
-    assert ((high - low).sum(axis=1) == 1).all()
+    kinds, counts = np.unique((high - low).sum(axis=1), return_counts=True)
+    assert kinds.tolist() == [1, 3]
+    assert 0 < counts[1] < 0.05 * counts[0]
+
+
+@pytest.mark.parametrize(("value", "parts"), [(1.5, 1), (0.8, 2)])
+@pytest.mark.parametrize("other", [(1, 1, 0), (0, 1, 1), (1, 0, 1), (0, 1, -1)])
+@pytest.mark.parametrize("at", [3, 7])  # within a block, and where four blocks meet
+def test_voxels_at_a_diagonal_of_a_face_are_joined_as_the_field_says(
+    value: float, parts: int, other: tuple[int, int, int], at: int
+) -> None:
+    """Between two voxels of this value and two of 0 the bilinear field is value / 2 at its saddle."""
+    values = np.zeros((16, 16, 16))
+    values[at, at, at] = values[at + other[0], at + other[1], at + other[2]] = value
+    surface = iso_surface(grid_of_dense("two", values, np.ones(values.shape, bool)), 0.5)
+    assert _euler_number(surface) == 2 * parts
+    turned = iso_surface(grid_of_dense("holes", 1 - values, np.ones(values.shape, bool), background=1.0), 0.5)
+    assert _euler_number(turned) == 2 * parts
 
 
 def _box_level_set(side: int, low: int) -> SparseGrid:
@@ -150,6 +167,38 @@ def test_root_tiles_are_seen_from_their_neighbours() -> None:
     faces = 2 * 513**2 + 2 * 513 * 511 + 2 * 511**2  # all blocks of a cube's border, 513 across: none inside
     assert len(found) == faces
     assert default_iso(tiled) == 0.5
+
+
+def _with_root_tiles(grid: SparseGrid, cells: list[tuple[int, int, int]]) -> SparseGrid:
+    """Active tiles of value 1 in these cells of 4096^3 voxels."""
+    origins = np.array(cells, np.int32) * 4096
+    topology = replace(grid.topology, root_tile_origins=origins, root_tile_active=np.ones(len(cells), bool))
+    return replace(grid, topology=topology, root_tile_values=np.ones((len(cells), 1), np.float32))
+
+
+@pytest.mark.parametrize("background", [0.0, -3.0])
+def test_a_root_tile_by_itself_is_a_cube_of_few_triangles(background: float) -> None:
+    """The very surface that marching cubes makes of a small cube, only larger."""
+    empty = grid_of_dense("empty", np.zeros((1, 1, 1)), np.zeros((1, 1, 1), bool), background=background)
+    small = np.full((12, 12, 12), background)
+    small[2:10, 2:10, 2:10] = 1.0
+    cube = iso_surface(grid_of_dense("cube", small, np.ones(small.shape, bool), background=background), 0.5)
+    surface = iso_surface(_with_root_tiles(empty, [(3, -2, 5), (5, 7, -9)]), 0.5)
+    assert _euler_number(surface) == 4
+    assert surface.triangles.shape == (2 * 44, 3)
+    low = surface.vertices.min(axis=0)
+    assert low == pytest.approx(np.array([3, -2, -9]) * 4096 + cube.vertices.min(axis=0) - 2)
+    first = surface.vertices[:24] - np.array([3, -2, 5]) * 4096
+    np.testing.assert_allclose(first.max(axis=0) - 4096, cube.vertices.max(axis=0) - 10)
+    beyond = 1 - (0.5 - background) / (1 - background)  # the surface is so far outside the outermost voxels
+    volume = 4095**3 + 6 * 4095**2 * beyond + 6 * 4095 * beyond**2 + 8 * beyond**3 / 6
+    assert _area_and_volume(surface)[1] == pytest.approx(2 * volume, rel=1e-12)
+
+
+def test_root_tiles_that_touch_others_are_refused_and_not_begun() -> None:
+    empty = grid_of_dense("empty", np.zeros((1, 1, 1)), np.zeros((1, 1, 1), bool))
+    with pytest.raises(UnsupportedGridError, match="crosses 3,145,731 blocks"):
+        iso_surface(_with_root_tiles(empty, [(3, 3, 3), (4, 4, 4)]), 0.5)
 
 
 def test_far_parts_of_a_large_box() -> None:
