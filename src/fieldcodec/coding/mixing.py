@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
+from fieldcodec.coding.jit import inlined, kernel
 
 STRETCH_LIMIT = 2800  # in 1/256: probabilities from 1.8e-5
 _COUNTER_BITS = 22
@@ -48,10 +48,20 @@ def counters(count: int) -> np.ndarray:
     return np.full(count, COUNTER_HALF, np.uint32)
 
 
-@kernel
+@inlined
 def squash(table, value):  # type: ignore[no-untyped-def]
     """1 / (1 + exp(-value / 256)) in 1/65536, in 1..65535."""
     return table[4096 + STRETCH_LIMIT + min(max(value, -STRETCH_LIMIT), STRETCH_LIMIT)]
+
+
+@inlined
+def counted(packed, bit, limit):  # type: ignore[no-untyped-def]
+    """A counter moved towards a bit; one that has seen `limit` bits goes on as if it had seen so many."""
+    seen = np.int64(packed) & _COUNT_MASK
+    value = np.int64(packed) >> 10
+    target = (1 << _COUNTER_BITS) - 1 if bit else 0
+    value += ((target - value) * _RECIPROCAL[seen]) >> 16
+    return np.uint32(value << 10 | min(seen + 1, limit))
 
 
 @kernel
@@ -71,9 +81,4 @@ def learn(slots, inputs, counts, weights, select, probability, bit, limit, rate)
     error = ((bit << 16) - probability) * rate
     for i in range(slots.size):
         weights[select, i] += (inputs[i] * error + (1 << 17)) >> 18
-        packed = np.int64(counts[slots[i]])
-        seen = packed & _COUNT_MASK
-        value = packed >> 10
-        target = (1 << _COUNTER_BITS) - 1 if bit else 0
-        value += ((target - value) * _RECIPROCAL[seen]) >> 16
-        counts[slots[i]] = (value << 10) | min(seen + 1, limit)
+        counts[slots[i]] = counted(counts[slots[i]], bit, limit)

@@ -4,29 +4,35 @@ Every uncertain voxel has a logit of "active" from its value. A coded bit tells 
 around it are: they, and what was found out before, are the inputs of a linear predictor that learns
 online. Its result goes, with counters of contexts, through the logistic mixer of `mixing`.
 
-What is known around a leaf lies in a window of 14 x 14 x 14 voxels (three on each side of the leaf),
-with four numbers per coded voxel, in 1/256 nat:
+What is known around a leaf lies in a window of 14 x 14 x 14 voxels (three on each side of the leaf): bits, and up to
+two voxels away four numbers per coded voxel, in 1/256 nat, each in an array of its own:
 
-    EVIDENCE   expected error of the voxel's logit, given its bit, nothing else known
-    WEIGHT     how much the bit could tell at all, p (1 - p) in 1/4096
-    ESTIMATE   the error as all that is known up to the voxel puts it
-    SURPRISE   expected error of the prediction, given the bit
+    evidence   expected error of the voxel's logit, given its bit, nothing else known
+    weight     how much the bit could tell at all, p (1 - p) in 1/4096
+    estimate   the error as all that is known up to the voxel puts it
+    surprise   expected error of the prediction, given the bit
+
+Loops are cut so that each writes to one array: compilers then use vector instructions for them.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
+from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.neighbours import find
 
 REACH = 3
 SIDE = 8 + 2 * REACH
 _X, _Y = SIDE * SIDE, SIDE
+NUM_WIDE, NUM_NEAR = 61, 19  # voxels whose evidence is an input, and whose estimate and surprise are
+FIRST = 2 * (_X + _Y + 1)  # steps to them are counted from the voxel so far before, so that none is negative
 EVIDENCE, WEIGHT, ESTIMATE, SURPRISE = 0, 1, 2, 3
+_NUMBERS = 4
+_NEAR = 4 + NUM_WIDE
+_INPUTS = _NEAR + 2 * NUM_NEAR
 _LIMIT = mixing.STRETCH_LIMIT
 
 EVIDENCE_STEP = 8  # of the logits that have an entry in the table of evidence
@@ -44,103 +50,86 @@ _DOUBT_START, _DOUBT_OWN = 2000, 4  # what both start from; how much the leaf's 
 _MIXER_SETS = 8 * (len(_DOUBTS) + 1)
 LEAF_DECISIONS = 512
 
-_inlined = numba.njit(nogil=True, inline="always")  # calls count references to every array of a model: 1.3 times slower
-
 
 class Tables(NamedTuple):
-    """What does not change while coding; all int64."""
+    """What does not change while coding."""
 
     logistic: np.ndarray  # mixing.tables()
-    evidence: np.ndarray  # [701] by logit / 8 + 350: expected error of a logit whose bit is 1, in 1/256 nat
-    wide: np.ndarray  # [n] steps in the window to the voxels whose evidence is an input
-    near: np.ndarray  # [m] steps to the voxels whose estimate and surprise are inputs
-    blurs: np.ndarray  # [2, n] weights of a narrow and a wide blur of the evidence, in 1/256
-
-
-class _Model(NamedTuple):
-    """What is learned, and room for one voxel's numbers."""
-
-    weights: np.ndarray  # [4, inputs] int32 in 1/2^20
-    seen: np.ndarray  # [4] int64: voxels that each weight set learned from
-    mixer: np.ndarray  # [56, 1 + contexts] int64 in 1/2^16
-    counts: np.ndarray  # [contexts << 16] uint32, see mixing
-    inputs: np.ndarray  # [inputs] int32
-    slots: np.ndarray  # [contexts] int64
-    mixed: np.ndarray  # [1 + contexts] int64
-    window: np.ndarray  # [14^3, 4] int16: what is known around the leaf
-    bits: np.ndarray  # [14^3] uint8: the masks there, as far as they are known, else what values say
-    doubt: np.ndarray  # [2] int64: sizes of surprises in leaves around it that came, and that were expected
+    evidence: np.ndarray  # [701] int64 by logit / 8 + 350: expected error of a logit whose bit is 1, in 1/256 nat
+    wide: np.ndarray  # [61] uint64: FIRST + steps in the window to the voxels whose evidence is an input
+    near: np.ndarray  # [19] uint64: FIRST + steps to the voxels whose estimate and surprise are inputs
+    blurs: np.ndarray  # [2, 61] int32: weights of a narrow and a wide blur of the evidence, in 1/256
 
 
 @kernel
-def _gather(state, doubts, logits, masks, cells, table, leaf, first, model):  # type: ignore[no-untyped-def]
-    """Fill the model's window, bits (known, or likely ones) and doubt with what is around `leaf`."""
-    window, bits = model.window, model.bits
-    model.doubt[:] = _DOUBT_START
+def _gather(state, doubts, logits, masks, cells, table, leaf, first, bits, window, doubt):  # type: ignore[no-untyped-def]
+    """Fill the window (bits as far as they are known, else likely ones) and `doubt` with what is around `leaf`."""
+    doubt[:] = _DOUBT_START
     for i in range(27):
         dx, dy, dz = i // 9, i // 3 % 3, i % 3
         row = find(table, cells, cells[leaf, 0] + dx - 1, cells[leaf, 1] + dy - 1, cells[leaf, 2] + dz - 1)
         known = first <= row < leaf
         if known:
-            model.doubt[:] += doubts[row - first]
+            doubt[0] += doubts[row - first, 0]
+            doubt[1] += doubts[row - first, 1]
         z0, z1 = _start(dz), _start(dz + 1)
         for x in range(_start(dx), _start(dx + 1)):
             for y in range(_start(dy), _start(dy + 1)):
                 at = x * _X + y * _Y
                 voxel = ((x - REACH) & 7) << 6 | ((y - REACH) & 7) << 3
                 if known:
-                    byte = masks[row, voxel >> 3]
+                    byte, of_leaf = masks[row, voxel >> 3], state[row - first]
                     for z in range(z0, z1):
-                        bits[at + z] = byte >> ((z - REACH) & 7) & 1
-                        for channel in range(4):
-                            window[at + z, channel] = state[row - first, voxel + ((z - REACH) & 7), channel]
+                        slot = voxel | (z - REACH) & 7
+                        bits[at + z] = byte >> (slot & 7) & 1
+                        for number in range(_NUMBERS):
+                            window[number, at + z] = of_leaf[number, slot]
                 else:
-                    window[at + z0 : at + z1] = 0
                     for z in range(z0, z1):
-                        bits[at + z] = 1 if row >= 0 and logits[row, voxel + ((z - REACH) & 7)] > 0 else 0
+                        bits[at + z] = 1 if row >= 0 and logits[row, voxel | (z - REACH) & 7] > 0 else 0
+                        for number in range(_NUMBERS):
+                            window[number, at + z] = 0
 
 
-@kernel
+@inlined
 def _start(step):  # type: ignore[no-untyped-def]
     """Where in the window the leaf before (0), the leaf itself (1), the leaf after (2) and the end (3) start."""
-    return (0, REACH, REACH + 8, SIDE)[step]
+    return (0 if step == 0 else REACH) if step < 2 else (REACH + 8 if step == 2 else SIDE)
 
 
-@kernel
+@inlined
 def _bin(value, step, half):  # type: ignore[no-untyped-def]
     """Number in 0..2 half - 1 of the bin of width `step` that a signed value is in; 0 starts bin `half`."""
     return min(max((value + half * step) // step, 0), 2 * half - 1)
 
 
-@_inlined
-def _inputs(tables, model, at, logit):  # type: ignore[no-untyped-def]
+@inlined
+def _inputs(window, inputs, told, wide, near, blurs, at, logit):  # type: ignore[no-untyped-def]
     """Fill the predictor's inputs: logit, bias, blurred evidence, evidence, estimates and surprises around."""
-    window, inputs = model.window, model.inputs
-    wide, near, blurs = tables.wide, tables.near, tables.blurs
-    num_wide, num_near = wide.size, near.size
+    low = np.uint64(at - FIRST)
+    for j in range(NUM_WIDE):
+        inputs[4 + j] = window[EVIDENCE, low + wide[j]]
+    for j in range(NUM_WIDE):
+        told[j] = window[WEIGHT, low + wide[j]]
+    for j in range(NUM_NEAR):
+        inputs[_NEAR + j] = window[ESTIMATE, low + near[j]]
+    for j in range(NUM_NEAR):
+        inputs[_NEAR + NUM_NEAR + j] = window[SURPRISE, low + near[j]]
+    near_told, near_weight, far_told, far_weight = np.int64(0), np.int64(1 << 20), np.int64(0), np.int64(1 << 20)
+    for j in range(NUM_WIDE):  # products stay below 2^23
+        near_told += np.int32(blurs[0, j] * inputs[4 + j])
+        near_weight += np.int32(blurs[0, j] * told[j])
+        far_told += np.int32(blurs[1, j] * inputs[4 + j])
+        far_weight += np.int32(blurs[1, j] * told[j])
     inputs[0] = logit
     inputs[1] = _BIAS
-    base = 4
-    near_told, near_weight, far_told, far_weight = np.int64(0), np.int64(1 << 20), np.int64(0), np.int64(1 << 20)
-    for j in range(num_wide):
-        evidence, weight = np.int64(window[at + wide[j], EVIDENCE]), np.int64(window[at + wide[j], WEIGHT])
-        inputs[base + j] = evidence
-        near_told += blurs[0, j] * evidence
-        near_weight += blurs[0, j] * weight
-        far_told += blurs[1, j] * evidence
-        far_weight += blurs[1, j] * weight
     inputs[2] = min(max((near_told << 12) // near_weight, -4096), 4096)
     inputs[3] = min(max((far_told << 12) // far_weight, -4096), 4096)
-    base += num_wide
-    for j in range(num_near):
-        inputs[base + j] = window[at + near[j], ESTIMATE]
-        inputs[base + num_near + j] = window[at + near[j], SURPRISE]
 
 
-@_inlined
-def _contexts(model, at, logit, first):  # type: ignore[no-untyped-def]
+@inlined
+def _contexts(window, bits, slots, at, logit, first):  # type: ignore[no-untyped-def]
     """Fill `slots` with the contexts of a voxel predicted to have the logit `first`."""
-    window, bits, slots = model.window, model.bits, model.slots
     ahead = np.int64(bits[at + _X]) | np.int64(bits[at + _Y]) << 1 | np.int64(bits[at + 1]) << 2
     own, fine, coarse = _bin(logit, 128, 24), _bin(first, 96, 32), _bin(first, 256, 8)
     slots[0] = own | _bin(first - logit, 64, 16) << 6
@@ -161,9 +150,9 @@ def _contexts(model, at, logit, first):  # type: ignore[no-untyped-def]
     slots[2] = coarse | pattern << 4 | ahead << 13
     signs, sum_estimates = np.int64(0), np.int64(0)
     for step in (_X, _Y, 1):
-        evidence = window[at - step, EVIDENCE]
+        evidence = window[EVIDENCE, at - step]
         signs = signs * 3 + (0 if evidence == 0 else (1 if evidence > 0 else 2))
-        sum_estimates += window[at - step, ESTIMATE]
+        sum_estimates += window[ESTIMATE, at - step]
     slots[3] = own | signs << 6 | _bin(sum_estimates, 192, 8) << 11
     count_known, count_ahead = np.int64(0), np.int64(0)
     for dy in (-_Y, 0, _Y):
@@ -204,53 +193,42 @@ def _start_counts(logistic):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _new_model(tables):  # type: ignore[no-untyped-def]
-    """A model that knows no more than the logits."""
-    num = 4 + tables.wide.size + 2 * tables.near.size
-    weights = np.zeros((_SETS, num), np.int32)
+def _new_model(logistic):  # type: ignore[no-untyped-def]
+    """A model that knows no more than the logits, and how often each of its weight sets learned.
+
+    Weights of the predictor [4, inputs] int32 in 1/2^20, those of the mixer [56, 1 + contexts] int64 in 1/2^16, and
+    counters of contexts, see `mixing`.
+    """
+    weights = np.zeros((_SETS, _INPUTS), np.int32)
     weights[:, 0] = _WEIGHT_ONE
     weights[:, 2:4] = _WEIGHT_ONE // 2
     mixer = np.full((_MIXER_SETS, 1 + _CONTEXTS), (1 << mixing.WEIGHT_SHIFT) * 6 // (10 * _CONTEXTS), np.int64)
     mixer[:, 0] = (1 << mixing.WEIGHT_SHIFT) * 4 // 10
-    return _Model(
-        weights,
-        np.zeros(_SETS, np.int64),
-        mixer,
-        _start_counts(tables.logistic),
-        np.zeros(num, np.int32),
-        np.zeros(_CONTEXTS, np.int64),
-        np.zeros(1 + _CONTEXTS, np.int64),
-        np.zeros((SIDE**3, 4), np.int16),
-        np.zeros(SIDE**3, np.uint8),
-        np.zeros(2, np.int64),
-    )
+    return weights, np.zeros(_SETS, np.int64), mixer, _start_counts(logistic)
 
 
-@_inlined
-def _evidence_of(tables, logit, bit):  # type: ignore[no-untyped-def]
+@inlined
+def _evidence_of(table, logit, bit):  # type: ignore[no-untyped-def]
     """Expected error of a logit, given the bit that came, in 1/256 nat."""
-    middle = tables.evidence.size // 2
+    middle = table.size // 2
     if bit:
-        return tables.evidence[middle + logit // EVIDENCE_STEP]
-    return -tables.evidence[middle + -logit // EVIDENCE_STEP]
+        return table[middle + logit // EVIDENCE_STEP]
+    return -table[middle + -logit // EVIDENCE_STEP]
 
 
-@_inlined
-def _predict(model, logit):  # type: ignore[no-untyped-def]
-    """The weight set of a voxel and the logit that the linear predictor gives it."""
-    chosen = min(abs(logit) >> 9, _SETS - 1)
+@inlined
+def _predict(weights, chosen, inputs):  # type: ignore[no-untyped-def]
+    """The logit that the linear predictor gives a voxel."""
     total = np.int64(0)
-    weights = model.weights[chosen]
-    for i in range(weights.size):
-        total += np.int64(model.inputs[i]) * np.int64(weights[i])
-    return chosen, min(max(total // _WEIGHT_ONE, -_LIMIT), _LIMIT)
+    for i in range(_INPUTS):
+        total += np.int64(inputs[i]) * np.int64(weights[chosen, i])
+    return min(max(total // _WEIGHT_ONE, -_LIMIT), _LIMIT)
 
 
-@_inlined
-def _mixer_set(model, doubt, first):  # type: ignore[no-untyped-def]
+@inlined
+def _mixer_set(doubt, own, first):  # type: ignore[no-untyped-def]
     """The mixer's weights for a predicted logit, where predictions were as good as they are around."""
-    came = model.doubt[0] + _DOUBT_OWN * doubt[0]
-    expected = model.doubt[1] + _DOUBT_OWN * doubt[1]
+    came, expected = doubt[0] + _DOUBT_OWN * own[0], doubt[1] + _DOUBT_OWN * own[1]
     level = 0
     for ratio in _DOUBTS:
         if came * 16 > expected * ratio:
@@ -258,67 +236,82 @@ def _mixer_set(model, doubt, first):  # type: ignore[no-untyped-def]
     return level << 3 | min(abs(first) >> 7, 7)
 
 
-@_inlined
-def _mix(tables, model, first, chosen):  # type: ignore[no-untyped-def]
+@inlined
+def _mix(logistic, mixer, counts, slots, mixed, first, chosen):  # type: ignore[no-untyped-def]
     """The logit mixed from the predicted one and the contexts' counters."""
-    model.mixed[0] = first
-    total = first * model.mixer[chosen, 0]
+    mixed[0] = first
+    total = first * mixer[chosen, 0]
     for i in range(_CONTEXTS):
-        value = tables.logistic[np.int64(model.counts[model.slots[i]]) >> 20]
-        model.mixed[1 + i] = value
-        total += value * model.mixer[chosen, 1 + i]
+        value = logistic[np.int64(counts[slots[i]]) >> 20]
+        mixed[1 + i] = value
+        total += value * mixer[chosen, 1 + i]
     return min(max(total >> mixing.WEIGHT_SHIFT, -_LIMIT), _LIMIT)
 
 
-@_inlined
-def _learn(model, chosen, first_probability, mixer_set, probability, bit):  # type: ignore[no-untyped-def]
-    """Move the predictor, the mixer and the counters towards the bit that came."""
-    seen = model.seen[chosen] + 1
-    model.seen[chosen] = seen
-    rate = _RATE_SLOW + (_RATE_FAST - _RATE_SLOW) * _RATE_VOXELS // (_RATE_VOXELS + seen)
-    error = ((bit << rc.PROB_BITS) - first_probability) * rate
-    predictor = model.weights[chosen]
-    for i in range(predictor.size):
-        predictor[i] += np.int32((np.int64(model.inputs[i]) * error + (1 << 19)) >> 20)
+@inlined
+def _learn_inputs(weights, seen, chosen, inputs, probability, bit):  # type: ignore[no-untyped-def]
+    """Move the predictor towards the bit that came."""
+    seen[chosen] += 1
+    rate = _RATE_SLOW + (_RATE_FAST - _RATE_SLOW) * _RATE_VOXELS // (_RATE_VOXELS + seen[chosen])
+    error = ((bit << rc.PROB_BITS) - probability) * rate
+    for i in range(_INPUTS):
+        weights[chosen, i] += np.int32((np.int64(inputs[i]) * error + (1 << 19)) >> 20)
+
+
+@inlined
+def _learn_contexts(mixer, counts, slots, mixed, chosen, probability, bit):  # type: ignore[no-untyped-def]
+    """Move the mixer and the counters towards the bit that came, as `mixing.learn` does."""
     error = ((bit << rc.PROB_BITS) - probability) * _MIXING_RATE
-    model.mixer[mixer_set, 0] += (model.mixed[0] * error + (1 << 17)) >> 18
-    counted, weights = model.mixed[1:], model.mixer[:, 1:]
-    mixing.learn(model.slots, counted, model.counts, weights, mixer_set, probability, bit, _COUNT_LIMIT, _MIXING_RATE)
+    for i in range(1 + _CONTEXTS):
+        mixer[chosen, i] += (mixed[i] * error + (1 << 17)) >> 18
+    for i in range(_CONTEXTS):
+        counts[slots[i]] = mixing.counted(counts[slots[i]], bit, _COUNT_LIMIT)
 
 
-@_inlined
-def _code_near(coder, buffer, tables, model, doubt, at, logit, bit):  # type: ignore[no-untyped-def]
-    """Code one bit with all that is known, and note what it tells, in `doubt` for its leaf; returns the bit."""
-    _inputs(tables, model, at, logit)
-    chosen, first = _predict(model, logit)
-    _contexts(model, at, logit, first)
-    mixer_set = _mixer_set(model, doubt, first)
-    mixed = _mix(tables, model, first, mixer_set)
-    probability = mixing.squash(tables.logistic, mixed)
-    bit = rc.code_bit(coder, buffer, bit, probability)
-    predicted = mixing.squash(tables.logistic, first)
-    _learn(model, chosen, predicted, mixer_set, probability, bit)
-    surprise = _evidence_of(tables, first, bit)
-    doubt[0] += abs(surprise)
-    doubt[1] += predicted * _evidence_of(tables, first, 1) >> (rc.PROB_BITS - 1)
-    expected = mixing.squash(tables.logistic, logit)
-    window = model.window
-    window[at, EVIDENCE] = _evidence_of(tables, logit, bit)
-    window[at, WEIGHT] = expected * (rc.PROB_ONE - expected) >> 20
-    estimate = first - logit + surprise
-    window[at, ESTIMATE] = min(max(estimate, -_ESTIMATE_LIMIT), _ESTIMATE_LIMIT)
-    window[at, SURPRISE] = surprise
-    return bit
+@kernel
+def _code_leaf(coder, buffer, masks, logits, tables, model, room, known, noted, own):  # type: ignore[no-untyped-def]
+    """Code the uncertain bits of one leaf; notes what they tell in `noted` [4, 512] and `own` [2].
 
-
-@_inlined
-def _code_far(coder, buffer, tables, window, at, logit, bit):  # type: ignore[no-untyped-def]
-    """Code one bit that is hardly in doubt; returns it."""
-    bit = rc.code_bit(coder, buffer, bit, mixing.squash(tables.logistic, logit))
-    if bit != (1 if logit > 0 else 0):
-        window[at, EVIDENCE] = _evidence_of(tables, logit, bit)
-        window[at, SURPRISE] = window[at, EVIDENCE]
-    return bit
+    `known` is what `_gather` has filled.
+    """
+    logistic, evidences, wide, near, blurs = tables
+    weights, seen, mixer, counts = model
+    inputs, told, slots, mixed = room
+    bits, window, doubt = known
+    for voxel in range(512):
+        logit = np.int64(logits[voxel])
+        if abs(logit) > _LIMIT:
+            continue
+        x, y, z = voxel >> 6, voxel >> 3 & 7, voxel & 7
+        at = (x + REACH) * _X + (y + REACH) * _Y + z + REACH
+        bit = np.int64(masks[voxel >> 3] >> z & 1)
+        expected = mixing.squash(logistic, logit)
+        if abs(logit) > _FAR:
+            bit = rc.code_bit(coder, buffer, bit, expected)
+            if bit != (1 if logit > 0 else 0):
+                window[EVIDENCE, at] = window[SURPRISE, at] = _evidence_of(evidences, logit, bit)
+        else:
+            _inputs(window, inputs, told, wide, near, blurs, at, logit)
+            chosen = min(abs(logit) >> 9, _SETS - 1)
+            first = _predict(weights, chosen, inputs)
+            predicted = mixing.squash(logistic, first)
+            _contexts(window, bits, slots, at, logit, first)
+            mixer_set = _mixer_set(doubt, own, first)
+            probability = mixing.squash(logistic, _mix(logistic, mixer, counts, slots, mixed, first, mixer_set))
+            bit = rc.code_bit(coder, buffer, bit, probability)
+            _learn_inputs(weights, seen, chosen, inputs, predicted, bit)
+            _learn_contexts(mixer, counts, slots, mixed, mixer_set, probability, bit)
+            surprise = _evidence_of(evidences, first, bit)
+            own[0] += abs(surprise)
+            own[1] += predicted * _evidence_of(evidences, first, 1) >> (rc.PROB_BITS - 1)
+            window[EVIDENCE, at] = _evidence_of(evidences, logit, bit)
+            window[WEIGHT, at] = expected * (rc.PROB_ONE - expected) >> 20
+            window[ESTIMATE, at] = min(max(first - logit + surprise, -_ESTIMATE_LIMIT), _ESTIMATE_LIMIT)
+            window[SURPRISE, at] = surprise
+        bits[at] = bit
+        masks[voxel >> 3] = masks[voxel >> 3] & ~(1 << z) | bit << z
+        for number in range(_NUMBERS):
+            noted[number, voxel] = window[number, at]
 
 
 @kernel
@@ -327,33 +320,28 @@ def code_group(coder, buffer, masks, logits, cells, table, first, last, tables):
 
     `logits` is [N, 512] int16 in 1/256 nat; outside of +-2800 the bit is certain, and is left as it is.
     """
-    model = _new_model(tables)
-    state = np.zeros((last - first, 512, 4), np.int16)
-    doubts = np.zeros((last - first, 2), np.int64)
+    model = _new_model(tables.logistic)
+    room = (
+        np.zeros(_INPUTS, np.int32), np.zeros(NUM_WIDE, np.int32), np.zeros(_CONTEXTS, np.int64),
+        np.zeros(1 + _CONTEXTS, np.int64),
+    )  # fmt: skip
+    bits, window = np.zeros(SIDE**3, np.uint8), np.zeros((_NUMBERS, SIDE**3), np.int32)
+    # Sizes of surprises that came, and that were expected: in the leaves around one, and of each leaf.
+    doubt, doubts = np.zeros(2, np.int64), np.zeros((last - first, 2), np.int64)
+    state = np.zeros((last - first, _NUMBERS, 512), np.int16)
     for leaf in range(first, last):
         if not _any_uncertain(logits[leaf]):
             continue
         buffer = rc.reserve(coder, buffer, LEAF_DECISIONS)
-        _gather(state, doubts, logits, masks, cells, table, leaf, first, model)
-        for voxel in range(512):
-            logit = np.int64(logits[leaf, voxel])
-            if abs(logit) > _LIMIT:
-                continue
-            x, y, z = voxel >> 6, voxel >> 3 & 7, voxel & 7
-            at = (x + REACH) * _X + (y + REACH) * _Y + z + REACH
-            bit = np.int64(masks[leaf, voxel >> 3] >> z & 1)
-            if abs(logit) > _FAR:
-                bit = _code_far(coder, buffer, tables, model.window, at, logit, bit)
-            else:
-                bit = _code_near(coder, buffer, tables, model, doubts[leaf - first], at, logit, bit)
-            model.bits[at] = bit
-            masks[leaf, voxel >> 3] = masks[leaf, voxel >> 3] & ~(1 << z) | bit << z
-            for channel in range(4):
-                state[leaf - first, voxel, channel] = model.window[at, channel]
+        _gather(state, doubts, logits, masks, cells, table, leaf, first, bits, window, doubt)
+        _code_leaf(
+            coder, buffer, masks[leaf], logits[leaf], tables, model, room, (bits, window, doubt), state[leaf - first],
+            doubts[leaf - first],
+        )  # fmt: skip
     return buffer
 
 
-@kernel
+@inlined
 def _any_uncertain(logits):  # type: ignore[no-untyped-def]
     """Whether a leaf has a bit to code."""
     uncertain = 0

@@ -139,14 +139,16 @@ def _tables() -> kernels.Tables:
         later = (x == 0 and (y, z) > (0, 0) and not (y > 0 > z)) or (x > 0 and y >= 0 and z >= 0)
         if squared == 0 or later:
             continue
-        step = (x * kernels.SIDE + y) * kernels.SIDE + z
+        step = kernels.FIRST + (x * kernels.SIDE + y) * kernels.SIDE + z
         if squared <= _WIDE:
             wide.append(step)
             blurs.append(_BLURS[squared])
         if squared <= _NEAR:
             near.append(step)
-    steps = np.array(wide, np.int64), np.array(near, np.int64)
-    return kernels.Tables(mixing.tables(), _evidence(), *steps, np.ascontiguousarray(np.array(blurs, np.int64).T))
+    return kernels.Tables(
+        mixing.tables(), _evidence(), np.array(wide, np.uint64), np.array(near, np.uint64),
+        np.ascontiguousarray(np.array(blurs, np.int32).T),
+    )  # fmt: skip
 
 
 def _evidence() -> np.ndarray:
