@@ -238,13 +238,14 @@ def sparse_grid(grid: CompressedGrid, tree: ClippedTree) -> SparseGrid:
 
 def open_grid(
     grid: CompressedGrid, device: torch.device, on_event: OnEvent = ignore_event, *, keep: bool = False,
-    kept_bytes: int = 0,
+    kept_bytes: int = 0, inactive: bool = True,
 ) -> OpenedGrid:  # fmt: skip
     """Decodes the tree of a grid, tiles and all that is needed to decode leaves.
 
     Args:
-        keep: all leaves will be asked for at once.
+        keep: all leaves will be asked for, so what is computed for the states is kept for their values.
         kept_bytes: of groups of residuals that are kept for later.
+        inactive: where False, leaves hold anything in inactive voxels, and their section is not decoded.
 
     Raises:
         FormatError: sections are damaged.
@@ -253,9 +254,8 @@ def open_grid(
     if grid.value_type.name == "mask":
         values = LeafValues(topology, grid.value_type, MaskValues(), None)
         return OpenedGrid(grid, topology, values, topology.tile_states()[:, None])
-    inactive = InactiveValues(grid, topology)
     active = _active_values(grid, topology, numbers, device, on_event, kept_bytes)
-    values = LeafValues(topology, grid.value_type, active, inactive)
+    values = LeafValues(topology, grid.value_type, active, InactiveValues(grid, topology) if inactive else None)
     return OpenedGrid(grid, topology, values, decode_tiles(grid, topology, device), numbers)
 
 

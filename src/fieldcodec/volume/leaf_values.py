@@ -120,7 +120,7 @@ class LeafValues:
     def __init__(
         self, topology: Topology, value_type: ValueType, active: ActiveValues, inactive: InactiveValues | None
     ) -> None:
-        """`inactive` None: the values of all voxels come from `active`."""
+        """`inactive` None: values that `active` does not write are zero."""
         self._topology, self._value_type = topology, value_type
         self._active, self._inactive = active, inactive
 

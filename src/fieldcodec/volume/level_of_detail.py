@@ -3,8 +3,10 @@
 - A level set held by lattices or a mesh alone: means of the distance that these say, by cubes of voxels. States of
   voxels are never decoded, nor is a voxel of full resolution of a lattice. The result differs from that of a decoded
   grid where a voxel's stored state is not what its distance says, and by what decoders round to.
-- All else: means count only what is active, and residuals need the states, so all of it is decoded; but leaf by
-  leaf, so that memory for values of full resolution is bounded. The result is that of a decoded grid, bit for bit.
+- All else: means count only what is active, and residuals need the states, so states and active voxels are decoded,
+  but leaf by leaf, so that memory for values of full resolution is bounded. Values of inactive voxels are decoded for
+  level sets only, whose signs they hold; in other grids they count as background, whatever they are. The result is
+  that of a decoded grid, bit for bit.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.grid import masks
 from fieldcodec.grid.clip import ClippedTree
 from fieldcodec.grid.coarsen import MAX_DIRECT, coarsened, distance_at_level
-from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.grid.sparse_grid import LEVEL_SET, SparseGrid
 from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.volume import topology_codec
@@ -28,7 +30,7 @@ from fieldcodec.volume.lattice_codec import LatticeNumbers, fixed_of_mesh
 from fieldcodec.volume.lattice_spec import LatticeSpec
 from fieldcodec.volume.network_chain import expert_field
 
-_GROUP_BYTES = 64 << 20  # of decoded residuals that are kept, as neighbouring leaves need them again
+_GROUP_BYTES = 64 << 20  # of F, and of decoded residuals, that are kept, as states or neighbouring leaves need them too
 
 
 def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
@@ -43,7 +45,10 @@ def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, 
         FormatError: sections are damaged.
     """
     if not has_own_distance(grid):
-        opened = open_grid(grid, device, on_event, kept_bytes=_GROUP_BYTES)
+        opened = open_grid(
+            grid, device, on_event, keep=_is_small(grid), kept_bytes=_GROUP_BYTES,
+            inactive=grid.grid_class == LEVEL_SET,
+        )  # fmt: skip
         return coarsened(_shell(grid, opened.topology, opened.tiles), level, opened.leaf_values.leaves)
     stage = f"{grid.name or 'unnamed'}: decode distances"
     on_event(FitEvent(stage, 0, 1))
@@ -52,6 +57,12 @@ def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, 
     coarse = distance_at_level(shell, _means(grid, topology.leaf_origins, min(level, MAX_DIRECT)), level)
     on_event(FitEvent(stage, 1, 1))
     return coarse
+
+
+def _is_small(grid: CompressedGrid) -> bool:
+    """Whether F of all leaves takes little memory, so that it need not be computed twice: for states and for values."""
+    leaves = grid.meta["nodes"].get("leaves")
+    return type(leaves) is int and 4 * grid.channels * masks.LEAF_SLOTS * leaves <= _GROUP_BYTES
 
 
 def decode_surface(grid: CompressedGrid, on_event: OnEvent = ignore_event) -> SparseGrid:
@@ -114,7 +125,7 @@ def has_own_distance(grid: CompressedGrid) -> bool:
     spec = grid.lattice
     if spec is None or spec.motion is not None or not spec.banded or spec.residual or spec.refined or spec.signs:
         return False
-    is_level_set = grid.grid_class == "level set" and grid.channels == 1 and grid.value_type.is_float
+    is_level_set = grid.grid_class == LEVEL_SET and grid.channels == 1 and grid.value_type.is_float
     return is_level_set and bool(grid.background[0] > 0) and grid.transform.is_linear
 
 

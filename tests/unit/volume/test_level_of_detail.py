@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 import fieldcodec as fc
-from fieldcodec.errors import UnsupportedGridError, UsageError
+from fieldcodec.errors import FormatError, UnsupportedGridError, UsageError
 from fieldcodec.grid import coarsen
 from fieldcodec.grid.coarsen import coarsened, distance_at_level
-from fieldcodec.grid.procedural import sphere_level_set, torus_level_set
+from fieldcodec.grid.procedural import smoke_fog, sphere_level_set, torus_level_set
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.lattice.operator import Lattice
 from fieldcodec.metrics.ssim import ssim
+from fieldcodec.volume import level_of_detail
 from fieldcodec.volume.compressed import CompressedVolume, open_volume
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.level_of_detail import has_own_distance
@@ -63,6 +64,23 @@ def test_levels_of_all_kinds_of_values(path: Path) -> None:
         else:  # up to the last digits of floating point
             tolerance = 1e-5 * float(np.ptp(expected.leaf_values))
             np.testing.assert_allclose(found.leaf_values, expected.leaf_values, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("budget", [0, 64 << 20])
+def test_levels_of_fog_do_not_look_at_inactive_values(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+    fog = smoke_fog(32)
+    values = np.where(fog.topology.leaf_active_bits[..., None], fog.leaf_values, np.float32(0.125))
+    compressed = fc.encode_volume(replace(fog, leaf_values=values), fc.VolumeSettings(quality=Quality(psnr=40)))
+    expected = coarsened(compressed.to_grids()[0], 2)
+    sections = {name: data for name, data in compressed.grids[0].sections.items() if name != "inactive voxels"}
+    without = CompressedVolume((CompressedGrid(compressed.grids[0].meta, sections),))
+    with pytest.raises(FormatError):
+        without.to_grids()
+    monkeypatch.setattr(level_of_detail, "_GROUP_BYTES", budget)
+    found = without.to_grids(level=2)[0]
+    assert isinstance(found, SparseGrid)
+    assert found.topology.equals(expected.topology)
+    assert found.leaf_values.tobytes() == expected.leaf_values.tobytes()
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
