@@ -15,6 +15,7 @@ import numpy as np
 from fieldcodec.coding.neighbours import cells_and_table
 from fieldcodec.lattice import warp_kernels as kernels
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
+from fieldcodec.lattice.slope_kernels import slopes_at_rest
 
 PLACE_ONE = 1 << kernels.PLACE_BITS  # of motion: a voxel
 MAX_MOTION = 1 << 24  # 16,384 voxels
@@ -67,14 +68,15 @@ class Earlier:
         Args:
             slope: numbers a voxel.
         """
-        motion = np.zeros((3, len(self.origins), 512), np.int32)
-        numbers, gradients = self.linearised(0, self.origins, motion)
+        limit = self.limit(0)
+        gradients, motion = (np.empty((3, len(self.origins), 512), kind) for kind in (np.float32, np.int32))
+        slopes_at_rest(self.numbers[0], *self._cells_and_table, limit, gradients)
+        numbers = np.clip(self.numbers[0], -limit, limit)
         kernels.feet(numbers, gradients, slope, motion)
         there = np.empty_like(numbers)
         self._warp(0, self.origins, motion, there, np.empty((3, 0, 512), np.float32), stretch=False)
-        moved = motion.any(axis=0) & (np.abs(there) < _LARGEST_REPAIR * slope)
-        mended = np.where(moved, numbers + there.astype(np.int64), numbers)
-        return np.clip(mended, -self.limit(0), self.limit(0)).astype(np.int32)[None]
+        kernels.mend(numbers, motion, there, _LARGEST_REPAIR * slope, limit)
+        return numbers[None]
 
     def linearised(self, channel: int, origins: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[n, 512] int32 and [3, n, 512] float32: numbers of a channel and their slopes per voxel."""

@@ -8,8 +8,10 @@ import numba
 import numpy as np
 import pytest
 
+from fieldcodec.coding.neighbours import cells_and_table
 from fieldcodec.grid import masks
 from fieldcodec.lattice.operator import MAX_FIXED, Lattice
+from fieldcodec.lattice.slope_kernels import slopes_at_rest
 from fieldcodec.lattice.warp import MAX_MOTION, PLACE_ONE, Earlier, motion_at
 from fieldcodec.testing.oracle import warp as oracle
 
@@ -142,6 +144,20 @@ def test_slopes_are_those_of_the_numbers() -> None:
     values, slopes = earlier.linearised(0, origins[13:14], motion)
     assert np.abs(values - (numbers[13] + 200 * 300 / PLACE_ONE)).max() <= 2
     assert np.abs(slopes[:, 0] - np.array([300, -200, 100])[:, None]).max() <= 2
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 1.0])
+def test_slopes_at_rest_are_those_of_no_motion(share: float) -> None:
+    """Bit for bit, beside missing leaves too."""
+    rng = np.random.default_rng(7)
+    origins = block(4)[rng.random(64) < share]
+    numbers = rng.integers(-9000, 9000, (1, len(origins), 512)).astype(np.int32)
+    earlier = Earlier(origins, numbers, np.array([2000], np.int32), distances=True)
+    values, expected = earlier.linearised(0, origins, np.zeros((3, len(origins), 512), np.int32))
+    found = np.empty_like(expected)
+    slopes_at_rest(numbers[0], *cells_and_table(origins, 3), earlier.limit(0), found)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(values, numbers[0].clip(-8000, 8000))
 
 
 # --- mended distances -----------------------------------------------------------------------------

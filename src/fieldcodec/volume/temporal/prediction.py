@@ -5,7 +5,7 @@ Reference + Motion     --> Prediction --> F and hints of any leaves of the later
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -97,8 +97,7 @@ class Reference:
 
     def slot_hints(self, lower_origins: np.ndarray) -> np.ndarray:
         """[L, 4096] uint8: for each slot of later lower nodes, whether a leaf was there; surer far from where not."""
-        side = 1 << masks.LOWER_LOG2
-        slots = masks.LEAF_DIM * (np.array(list(np.ndindex((side + 2,) * 3)), np.int64) - 1)  # and those around
+        side, slots = 1 << masks.LOWER_LOG2, _slots_and_around()
         hints = np.empty((len(lower_origins), masks.LOWER_SLOTS), np.uint8)
         for row, origin in enumerate(lower_origins):
             there = (self.topology.leaf_table.find(slots + origin) >= 0).reshape((side + 2,) * 3)
@@ -109,6 +108,13 @@ class Reference:
             sure = np.minimum(alike * _SURE // 26, _SURE)
             hints[row] = (np.where(here, CHILD, INACTIVE_TILE) * (_SURE + 1) + sure).reshape(-1)
         return hints
+
+
+@cache
+def _slots_and_around() -> np.ndarray:
+    """[18^3, 3] int64: where the slots of a lower node begin, and those around it, in voxels from its origin."""
+    side = (1 << masks.LOWER_LOG2) + 2
+    return masks.LEAF_DIM * (np.stack(list(np.ndindex(side, side, side))).astype(np.int64) - 1)
 
 
 def _within_states(numbers: np.ndarray, active: np.ndarray, band: int, voxel: int) -> np.ndarray:
@@ -191,10 +197,15 @@ class Prediction:
     leaf_origins: np.ndarray
 
     @cached_property
+    def _displacements(self) -> np.ndarray:
+        """[3, N, 512] int32, in 1/1024 voxel."""
+        return self.motion.at(slice(None))
+
+    @cached_property
     def _numbers(self) -> np.ndarray:
         """[C, N, 512] int32"""
         reference = self.reference
-        numbers = reference.values.at(self.leaf_origins, self.motion.at(slice(None)))
+        numbers = reference.values.at(self.leaf_origins, self._displacements)
         for _ in range(_REPAIRS if reference.slope else 0):
             numbers = Earlier(self.leaf_origins, numbers, reference.fill, distances=True).mended(reference.slope)
         return numbers
@@ -216,5 +227,5 @@ class Prediction:
 
     def hints(self) -> np.ndarray:
         """[N, 512] uint8: what the earlier frame says of the states of all voxels, see `coding.masks`."""
-        states = self.reference.states.at(self.leaf_origins, self.motion.at(slice(None)))[0] >> _STATE_SHIFT
+        states = self.reference.states.at(self.leaf_origins, self._displacements)[0] >> _STATE_SHIFT
         return np.clip(states, 0, 2 * HINT_ACTIVE - 1).astype(np.uint8)
