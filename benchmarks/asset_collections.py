@@ -120,7 +120,7 @@ def draco(mesh: Mesh, asset: Asset, chamfer: float) -> dict[str, Any]:
 def seconds_per_million(collection: CompressedCollection) -> float:
     """To evaluate distances at random points of the objects' boxes, unfolded before; one thread, median object."""
     seconds = []
-    for item in collection:
+    for item in map(collection.surface, collection.names):
         points = np.random.default_rng(0).uniform(-0.9, 0.9, (200_000, 3)).astype(np.float32)
         item.distance(points[:1000], space="model")
         start = time.perf_counter()
@@ -134,7 +134,7 @@ def levels_of_detail(collection: CompressedCollection, assets: Sequence[Asset]) 
     found = {}
     for lod in range(2, collection.spec.lods + 1):
         overlaps = []
-        for item, asset in zip(collection, assets, strict=True):
+        for item, asset in zip(map(collection.surface, collection.names), assets, strict=True):
             points, inside = asset.volume.points[:30_000], asset.volume.distances[:30_000] < 0
             guess = item.distance(points, space="model", lod=lod) < 0
             overlaps.append(overlap(inside, guess) or 0.0)
@@ -147,7 +147,7 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
     inputs = find_inputs([data / row.folder])
     paths = [path for stem, path in inputs.items() if not row.names or stem in row.names]
     start = time.perf_counter()
-    assets = prepare(paths, row.settings)
+    assets = [asset for asset in prepare(paths, row.settings) if isinstance(asset, Asset)]
     prepared = time.perf_counter() - start
     start = time.perf_counter()
     made = encode_collection(assets, row.settings, device=device, threads=threads)
@@ -156,7 +156,8 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         path = Path(folder) / "things.fcodec"
         made.save(path)
         collection, size = open_collection(path), path.stat().st_size
-        qualities = [measure_item(item, asset) for item, asset in zip(collection, assets, strict=True)]
+        items_of_file = [collection.surface(name) for name in collection.names]
+        qualities = [measure_item(item, asset) for item, asset in zip(items_of_file, assets, strict=True)]
         others = {
             "sections": collection.num_bytes,
             "seconds_per_million_distances": seconds_per_million(collection),

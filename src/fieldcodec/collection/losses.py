@@ -58,7 +58,7 @@ def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
         opacity = batch.opacities.share * opacity_errors(predicted, batch.opacities.wanted).mean()
     if batch.radiance is not None:
         radiance = _colour_loss(*radiance_at(network, unfolded, batch.radiance), batch.radiance)
-    pictures = [rays.share * _picture_loss(network, unfolded, rays) for rays in batch.pictures]
+    pictures = [rays.share * picture_loss(network, unfolded, rays) for rays in batch.pictures]
     picture = torch.stack(pictures).sum() if pictures else occupancy.new_zeros(())
     return torch.stack([occupancy, distance, colour, opacity, radiance, picture])
 
@@ -81,7 +81,7 @@ def radiance_at(network: RecursiveField, unfolded: Unfolded, samples: Samples) -
     return network.radiance(fused, samples.directions), fused
 
 
-def _picture_loss(network: RecursiveField, unfolded: Unfolded, rays: PictureRays) -> Tensor:
+def picture_loss(network: RecursiveField, unfolded: Unfolded, rays: PictureRays) -> Tensor:
     """Of rays through the cells of one object, over what is behind it."""
     fused = network.fused(unfolded.latents, rays.stencil)
     density, colours = network.density(fused).float(), network.radiance(fused, rays.directions).float()

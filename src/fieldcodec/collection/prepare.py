@@ -1,6 +1,7 @@
 """Objects of a collection from files: several at a time, and at once where they were prepared before."""
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -40,7 +41,8 @@ def prepare(
         paths: files, folders and patterns; see `find_inputs`.
         cache: the folder that assets are kept in; the platform's own for such things where None.
         keep: False looks into no cache and writes none.
-        on_event: called with a `FitEvent` after each object.
+        on_event: called with a `FitEvent` after each object, and with those of the fits of grids to pictures; from
+            several threads.
 
     Raises:
         InputError: files are missing or cannot be read; the message tells of all of them.
@@ -49,12 +51,20 @@ def prepare(
     inputs = find_inputs(paths)
     store = AssetCache(default_folder() if cache is None else Path(cache)) if keep else None
     on_event(FitEvent(STAGE, 0, len(inputs)))
+    stopping = threading.Event()
+
+    def on_fit(event: FitEvent) -> None:
+        if stopping.is_set():  # nobody waits for a fit of minutes after Ctrl-C
+            raise KeyboardInterrupt
+        on_event(event)
+
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS, len(inputs))) as pool:
-        jobs = [pool.submit(_asset, name, path, settings, store) for name, path in inputs.items()]
+        jobs = [pool.submit(_asset, name, path, settings, store, on_fit) for name, path in inputs.items()]
         try:
             for done, _ in enumerate(as_completed(jobs), 1):
                 on_event(FitEvent(STAGE, done, len(inputs)))
         finally:
+            stopping.set()
             pool.shutdown(cancel_futures=True)
     return _results(jobs)
 
@@ -70,22 +80,26 @@ def _results(jobs: list[Future[AnyAsset]]) -> list[AnyAsset]:
     return [job.result() for job in jobs]
 
 
-def _asset(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> AnyAsset:
+def _asset(
+    name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None, on_event: OnEvent
+) -> AnyAsset:
     with reading(str(path)):
-        asset = _prepared(name, path, settings, cache)
+        asset = _prepared(name, path, settings, cache, on_event)
         if settings.picture_share and isinstance(asset, RadianceAsset) and is_scene(path):
             return with_pictures(asset, read_posed(path), settings)
         return asset
 
 
-def _prepared(name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None) -> AnyAsset:
+def _prepared(
+    name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None, on_event: OnEvent
+) -> AnyAsset:
     """The asset of a file, as it is kept."""
     key = _key(path, settings, cache) if cache else ""
     kept = cache.load(key, path, name) if cache else None
     if kept is not None:
         return kept
     try:
-        asset, digests = _made(name, path, settings)
+        asset, digests = _made(name, path, settings, on_event)
     except InputError as error:
         raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
     if cache:
@@ -97,10 +111,10 @@ def _key(path: Path, settings: CollectionSettings, cache: AssetCache) -> str:
     return cache.key_of_scene(scene_digest(path), settings) if is_scene(path) else cache.key(path, settings)
 
 
-def _made(name: str, path: Path, settings: CollectionSettings) -> tuple[AnyAsset, dict[str, str]]:
+def _made(name: str, path: Path, settings: CollectionSettings, on_event: OnEvent) -> tuple[AnyAsset, dict[str, str]]:
     """The asset of a file, and the hashes of the further files that it was made from."""
     if is_scene(path):
-        return asset_of_scene(read_posed(path), name, settings), {}
+        return asset_of_scene(read_posed(path), name, settings, on_event), {}
     size = path.stat().st_size
     if is_volume(path):
         volumes = read_volumes(path, on_unsupported=lambda refused: None)

@@ -1,5 +1,6 @@
 """One object of a collection from posed pictures: a radiance grid is fitted to them, and the grid is looked at."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,13 @@ import xxhash
 from fieldcodec.collection.asset import RadianceAsset, ScenePictures
 from fieldcodec.collection.radiance_truth import Rays, asset_of_radiance
 from fieldcodec.collection.settings import CollectionSettings
-from fieldcodec.fit.phases import OnEvent, ignore_event
+from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.io.posed import PosedScene, PosedView, rays, read_posed
 from fieldcodec.radiance.fit import fit_scene
 from fieldcodec.radiance.pixels import PixelTable
 from fieldcodec.radiance.settings import RadianceSettings
+
+_ONE_FIT = threading.Lock()  # a fit takes all processors, and memory
 
 
 def asset_of_scene(
@@ -26,9 +29,13 @@ def asset_of_scene(
         InputError: a picture cannot be read, or there is nothing to be seen.
         UsageError: there are no training pictures, or they cannot be made so many times smaller.
     """
-    fit = fit_scene(
-        scene, RadianceSettings.preset(settings.scene_preset), factor=settings.scene_factor, on_event=on_event
-    )
+
+    def on_step(event: FitEvent) -> None:
+        on_event(replace(event, stage=f"{event.stage} of {name}"))
+
+    wanted = RadianceSettings.preset(settings.scene_preset)
+    with _ONE_FIT:
+        fit = fit_scene(scene, wanted, factor=settings.scene_factor, on_event=on_step)
     return asset_of_radiance(
         fit.grid, name, settings, rays=rays_of_views(scene.of("train")), source_bytes=scene.source_bytes
     )

@@ -22,7 +22,7 @@ class Stage:
 class RadianceSettings:
     """How a radiance grid is fitted to pictures. The defaults are the preset "balanced"."""
 
-    stages: tuple[Stage, ...] = (Stage(64, 300, 1), Stage(128, 400), Stage(128, 600), Stage(192, 1800))
+    stages: tuple[Stage, ...] = (Stage(64, 300, 1), Stage(128, 300), Stage(128, 1400))
     """From coarse to fine; after each, cells that give no ray any light are pruned."""
     minutes: float = 0.0
     """Above 0: the fit is cut so that it ends after so many minutes, each stage having its share of the steps."""

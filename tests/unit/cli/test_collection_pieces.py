@@ -21,9 +21,19 @@ SWITCHES = options.switches_of(Encode)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("m/a.obj", "m/b.stl.xz", "m/notes.txt", "v/s_1.vdb", "v/s_2.vdb", "both/a.ply", "both/s.vdb"):
+    for name in (
+        "m/a.obj",
+        "m/b.stl.xz",
+        "m/notes.txt",
+        "v/s_1.vdb",
+        "v/s_2.vdb",
+        "both/a.ply",
+        "both/s.vdb",
+        "s/lego/transforms_train.json",
+        "s/more/a.ply",
+    ):
         place = tmp_path / name
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -47,6 +57,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("m/a_%04d.obj", False),
         ("v/s_1.vdb --mesh m/a.obj", False),
         ("both/*.vdb", False),
+        ("s/lego", True),
+        ("s", True),
+        ("s/* m", True),
         ("missing.vdb", False),
         ("missing.obj", False),
         ("", False),

@@ -17,7 +17,7 @@ from fieldcodec.collection.inputs import find_inputs, object_name
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import InputError
-from fieldcodec.fit.phases import FitEvent
+from fieldcodec.fit.phases import FitEvent, OnEvent
 from fieldcodec.grid.procedural import smoke_fog, sphere_level_set
 from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.io.volumes import write_volumes
@@ -70,9 +70,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real: Callable[..., object] = module._made
 
-    def watched(name: str, path: Path, settings: CollectionSettings) -> object:
+    def watched(name: str, path: Path, settings: CollectionSettings, on_event: OnEvent) -> object:
         names.append(name)
-        return real(name, path, settings)
+        return real(name, path, settings, on_event)
 
     monkeypatch.setattr(module, "_made", watched)
     return names
@@ -99,10 +99,13 @@ def test_all_wrong_inputs_are_told_at_once(tmp_path: Path) -> None:
     assert len(lines) == 5
     assert "one.obj and " in lines[0]
     assert "would both be the object 'one'" in lines[0]
-    assert "holds no mesh or level set" in lines[1]
+    assert "holds no mesh, level set or posed pictures" in lines[1]
     assert "notes.txt is neither a mesh nor a level set" in lines[2]
     assert "gone.obj does not exist" in lines[3]
-    assert "no mesh or level set matches" in lines[4]
+    assert "no mesh, level set or folder of posed pictures matches" in lines[4]
+    (tmp_path / "scenes" / "lego").mkdir(parents=True)
+    (tmp_path / "scenes" / "lego" / "transforms.json").touch()
+    assert [*find_inputs([tmp_path / "scenes"])] == [*find_inputs([tmp_path / "scenes" / "lego"])] == ["lego"]
     with pytest.raises(InputError, match="no input files"):
         find_inputs([])
 

@@ -9,22 +9,22 @@ import torch
 
 from fieldcodec.collection.asset import RadianceAsset, ScenePictures
 from fieldcodec.collection.asset_cache import AssetCache
-from fieldcodec.collection.batches import BatchOptions, make_batch
 from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.encode import encode_collection
-from fieldcodec.collection.losses import losses_of
+from fieldcodec.collection.losses import picture_loss
 from fieldcodec.collection.measure import RadianceQuality, measure_any
+from fieldcodec.collection.picture_rays import draw_rays
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.radiance_truth import asset_of_radiance, rays_around
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.collection.training import CollectionTraining
 from fieldcodec.errors import InputError, UsageError
 from fieldcodec.grid.octree import Octree
-from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.nets.recursive import RecursiveField, Unfolded
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 from fieldcodec.radiance.field import Occupancy, RadianceField
 from fieldcodec.radiance.march import RayMarcher
-from fieldcodec.radiance.render import photograph
+from fieldcodec.radiance.render import photograph, see
 from fieldcodec.testing.collections import TINY, random_collection
 from fieldcodec.testing.radiance import cameras_around, pixel_table
 from fieldcodec.testing.shiny_ball import ShinyBall
@@ -184,18 +184,19 @@ def _with_pictures(asset: RadianceAsset) -> RadianceAsset:
 def test_rays_of_pictures_are_composited_as_the_renderer_does(item: RadianceItem, asset: RadianceAsset) -> None:
     """The picture part of the loss is the squared error of what the renderer makes of the same field."""
     seen = _with_pictures(asset)
-    options = BatchOptions(2, rays=600, lods=4)
-    batch = make_batch([seen], [seen.octree(4)], options, np.random.default_rng(0))
-    (rays,) = batch.pictures
-    latents = torch.from_numpy(np.zeros((1, 12), np.float32))
-    network = item.network
-    unfolded = network(latents, batch.kept, [rows[:0] for rows in batch.asked])
-    fused = network.fused(unfolded.latents, rays.stencil)
-    assert fused.shape == (len(rays.distances), 48)
-    assert rays.offsets[-1] == len(rays.distances) > 600
-    truth = replace(rays, behind=torch.zeros(600, 1))
-    assert (truth.wanted[:, 3] > 0.5).float().mean() > 0.1
-    assert float(losses_of(network, latents, batch)[5]) > 0
+    assert seen.pictures is not None
+    tree = seen.octree(4)
+    rays = draw_rays(seen, tree, 0, tree, 1500, 1.0, np.random.default_rng(3), "cpu")
+    assert len(rays.distances) == rays.offsets[-1] > 1500
+    with torch.no_grad():
+        loss = float(picture_loss(item.network, Unfolded(item.latents, []), rays))
+    chosen = torch.from_numpy(np.random.default_rng(3).integers(0, len(seen.pictures.pixels), 1500))
+    found, wanted = see(item, *seen.pictures.pixels.rays(chosen)), seen.pictures.pixels.targets(chosen)
+    assert torch.equal(wanted, rays.wanted)
+    assert 0.1 < (wanted[:, 3] > 0.5).float().mean() < 0.9
+    errors = found.colours + (1 - found.alpha[:, None]) * rays.behind - wanted[:, :3]
+    errors -= (1 - wanted[:, 3:]) * rays.behind
+    assert loss == pytest.approx(float(errors.square().mean()), rel=0.1)
 
 
 def test_training_on_pictures_improves_them(asset: RadianceAsset) -> None:
