@@ -12,6 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tables_of_access import access
+from tables_of_radiance import radiance
+from tabling import Result, count, machines, markdown, millions, number, percent, size, volume_name
+
 from fieldcodec.bench.report import to_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +27,8 @@ SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
 ACCESS = RESULTS / "random-access"
 ACCESS_BEGIN, ACCESS_END = "<!-- access:begin -->", "<!-- access:end -->"
-ACCESS_ORDER = ("smoke", "sphere", "cloud", "bunny", "sphere-network")
+RADIANCE, RADIANCE_COLLECTIONS = RESULTS / "radiance", RESULTS / "radiance-collections"
+RADIANCE_BEGIN, RADIANCE_END = "<!-- radiance:begin -->", "<!-- radiance:end -->"
 COLLECTIONS = RESULTS / "collections"
 COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
 COLLECTIONS_ORDER = (
@@ -44,7 +49,6 @@ ORDER = (
 )  # fmt: skip
 NOTHING = "No results are recorded yet; `python benchmarks/run.py --data FOLDER` makes them."
 
-Result = dict[str, Any]
 Column = tuple[str, Callable[[Result], str]]
 
 PAPER_BUNNY = {
@@ -68,7 +72,7 @@ def overview(results: Sequence[Result]) -> str:
     if not results:
         return NOTHING
     columns: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
-        ("volume", "volume", _volume),
+        ("volume", "volume", volume_name),
         ("active", "active voxels", lambda r: f"{_grid(r)['active_voxels']:,}"),
         ("resolution", "resolution", lambda r: " x ".join(map(str, _grid(r)["effective_resolution"]))),
         ("raw", "raw `.vdb`", lambda r: size(_sum(r, "bytes_raw"))),
@@ -86,7 +90,7 @@ def overview(results: Sequence[Result]) -> str:
         if result["name"] == "bunny-paper" and is_last_bunny:
             rows.append([PAPER_BUNNY.get(key, "-") for key, _, _ in columns])
     note = "The ratio is that of the 16-bit + Blosc `.vdb` to ours. RMSE is relative to the range of the values."
-    return "\n".join([_markdown([title for _, title, _ in columns], rows), "", note, "", *machines(results)])
+    return "\n".join([markdown([title for _, title, _ in columns], rows), "", note, "", *machines(results)])
 
 
 def details(results: Sequence[Result]) -> str:
@@ -94,21 +98,21 @@ def details(results: Sequence[Result]) -> str:
     if not results:
         return NOTHING
     columns: tuple[Column, ...] = (
-        ("volume", _volume),
+        ("volume", volume_name),
         ("preset", lambda r: f"`{r['preset']}`"),
         ("stored as", lambda r: f"`{_grid(r)['method']}`"),
-        ("parameters", lambda r: _count(_sum(r, "parameters"))),
-        ("corrections", lambda r: _count(_sum(r, "corrections"))),
-        ("bits / active voxel", lambda r: _number(_grid(r)["bits_per_active_voxel"])),
-        ("max error", lambda r: _percent(_grid(r)["max_error_relative"])),
+        ("parameters", lambda r: count(_sum(r, "parameters"))),
+        ("corrections", lambda r: count(_sum(r, "corrections"))),
+        ("bits / active voxel", lambda r: number(_grid(r)["bits_per_active_voxel"])),
+        ("max error", lambda r: percent(_grid(r)["max_error_relative"])),
         ("PSNR", lambda r: "-" if _grid(r)["psnr"] is None else f"{_grid(r)['psnr']:.1f} dB"),
-        ("M samples/s", lambda r: _millions(r["encode_samples_per_second"])),
-        ("decode M voxels/s", lambda r: _millions(r["decode_active_voxels_per_second"])),
+        ("M samples/s", lambda r: millions(r["encode_samples_per_second"])),
+        ("decode M voxels/s", lambda r: millions(r["decode_active_voxels_per_second"])),
         ("peak memory", lambda r: size(r["peak_memory_bytes"])),
         ("measured", lambda r: f"{r['date']}, {(r['commit'] or 'unknown')[:10]}"),
     )
     rows = [[read(result) for _, read in columns] for result in results]
-    tables = [overview(results), "", "## How, and how fast", "", _markdown([title for title, _ in columns], rows)]
+    tables = [overview(results), "", "## How, and how fast", "", markdown([title for title, _ in columns], rows)]
     return "\n".join([*tables, "", "## Where the bytes are", "", _sections(results)])
 
 
@@ -152,50 +156,8 @@ def sequences(folder: Path = SEQUENCES) -> str:
         ["sequence", "grid", "bytes", "frame by frame", "RMSE", "IoU", "mCD", "flicker"],
     )  # fmt: skip
     note = "Pairs are of the sequence and of frame by frame; means over the frames."
-    tables = [_markdown(heads[0], files), "", note, "", _markdown(heads[1], grids)]
+    tables = [markdown(heads[0], files), "", note, "", markdown(heads[1], grids)]
     return "\n".join([*tables, "", "\n".join(machines(results))])
-
-
-def access(folder: Path = ACCESS) -> str:
-    """The tables of random access: times beside NanoVDB's, and errors at equal numbers stored."""
-    results = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for name in ACCESS_ORDER
-        if (path := folder / f"{name}.json").is_file()
-    ]
-    equal = folder / "equal-memory.json"
-    if not results or not equal.is_file():
-        return "Nothing is recorded yet; `python benchmarks/random_access.py` and `equal_memory.py` make it."
-    heads = (
-        ["volume", "threads", "NanoVDB nearest / trilinear / tricubic", "ours, decoded", "ours, from the file, warm",
-         "warm, of NanoVDB's time", "trilinear, world space, warm", "trilinear, cold", "continuous field",
-         "bare network", "opening"],
-        ["stored", "numbers", "voxels", "ours", "nearest", "trilinear", "tricubic"],
-    )  # fmt: skip
-    entries = json.loads(equal.read_text(encoding="utf-8"))["entries"]
-    errors = [
-        [entry["stored"], f"{entry['numbers']:,}", f"{entry['voxels_per_side']}³"]
-        + [f"{entry['rmse'][name]:.4f}" for name in ("ours", "nearest", "trilinear", "tricubic")]
-        for entry in entries
-    ]
-    times = [row for result in results for row in _access_rows(result)]
-    between = "Root mean square error of what stores equally many numbers:"
-    return "\n\n".join([_markdown(heads[0], times), "\n".join(machines(results)), between, _markdown(heads[1], errors)])
-
-
-def _access_rows(result: Result) -> list[list[str]]:
-    """Milliseconds, of each number of threads."""
-    kinds = ("nearest", "trilinear", "tricubic")
-    rows = []
-    for threads, taken in result["milliseconds"].items():
-        three = {who: [taken.get(f"{who}-{kind}") for kind in kinds] for who in ("nanovdb", "decoded", "warm")}
-        ratios = [a / b if b else None for a, b in zip(three["warm"], three["nanovdb"], strict=True)]
-        single = [taken.get(name) for name in ("warm-trilinear-world", "cold-trilinear", "field", "network", "open")]
-        rows.append([
-            result["name"], threads, *[" / ".join(map(_whole, three[who])) for who in three],
-            " / ".join(map(_number, ratios)), *map(_whole, single),
-        ])  # fmt: skip
-    return rows
 
 
 def collections(folder: Path = COLLECTIONS) -> str:
@@ -215,11 +177,11 @@ def collections(folder: Path = COLLECTIONS) -> str:
         ["collection", "object", "gIoU", "CD / floor", "NC", "3D PSNR", "mesh", "Draco at equal CD (bits)"],
     )  # fmt: skip
     parts = [
-        _markdown(heads[0], [_collection(result) for result in files]),
+        markdown(heads[0], [_collection(result) for result in files]),
         "What choices give, 8 solid objects, the same number of steps:",
-        _markdown(heads[1], [_study(result) for result in studies]),
+        markdown(heads[1], [_study(result) for result in studies]),
         "Every object:",
-        _markdown(heads[2], [row for result in files if result["name"] in place for row in _objects(result)]),
+        markdown(heads[2], [row for result in files if result["name"] in place for row in _objects(result)]),
     ]
     return "\n\n".join([*parts, "\n".join(machines(results))])
 
@@ -283,34 +245,8 @@ def _sections(results: Sequence[Result]) -> str:
     rows = []
     for result in results:
         sections = _grid(result)["sections"]
-        rows.append([_volume(result), *(_count(sections.get(name)) for name in names)])
-    return _markdown(["volume", *names], rows)
-
-
-def machines(results: Sequence[Result]) -> list[str]:
-    """A line for each machine."""
-    lines: dict[str, list[str]] = {}
-    for result in results:
-        found = result["machine"]
-        parts = [found["gpu"]] if found["gpu"] else []
-        parts += [f"{found['cpu']}, {found['threads']} threads, {found['memory_bytes'] / 2**30:.0f} GiB"]
-        text = f"{'; '.join(parts)}; Python {found['python']}, torch {found['torch']}"
-        lines.setdefault(text, []).append(_volume(result))
-    return [f"Measured on {text}: {', '.join(names)}." for text, names in lines.items()]
-
-
-def size(value: float | None) -> str:
-    """Bytes with a decimal unit."""
-    if value is None:
-        return "-"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:,.0f} {unit}"
-    return f"{value:.0f} B"
-
-
-def _volume(result: Result) -> str:
-    return result["name"] + (" (GPU)" if result["machine"]["device"] == "cuda" else "")
+        rows.append([volume_name(result), *(count(sections.get(name)) for name in names)])
+    return markdown(["volume", *names], rows)
 
 
 def _grid(result: Result) -> dict[str, Any]:
@@ -326,7 +262,7 @@ def _quality(result: Result) -> str:
     grid = _grid(result)
     if grid["iou"] is not None:
         return f"IoU {grid['iou']:.4f}, mCD {grid['mcd']:.3f}"
-    return f"RMSE {_percent(grid['rmse_relative'])}"
+    return f"RMSE {percent(grid['rmse_relative'])}"
 
 
 def _topology(result: Result) -> str:
@@ -337,31 +273,6 @@ def _topology(result: Result) -> str:
 def _seconds(result: Result) -> str:
     seconds = result["seconds"]
     return f"{seconds['encode']:.0f} s / {seconds['decode']:.1f} s"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:.2g} %"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _millions(value: float | None) -> str:
-    return "-" if value is None else f"{value / 1e6:.3g}"
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def with_table(text: str, table: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
@@ -383,6 +294,8 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
+    scenes = radiance(folder / RADIANCE.name, folder / RADIANCE_COLLECTIONS.name)
+    found[page] = with_table(found[page], scenes, (RADIANCE_BEGIN, RADIANCE_END))
     return found
 
 
