@@ -1,4 +1,4 @@
-"""The one decorator for compiled kernels of this folder.
+"""The decorators for compiled kernels of this folder.
 
 Kernels hold the interpreter lock no longer than needed (`nogil`), so that independent
 substreams are coded by ordinary threads, and they are compiled once per machine and user.
@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+
+# For small functions of a kernel's inner loop: called, each array among the arguments costs two atomic operations.
+inlined = numba.njit(forceinline=True, nogil=True)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
+from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.residual_contexts import (
     MAX_LENGTH,
     SUM_LIMIT,
@@ -25,7 +25,7 @@ from fieldcodec.coding.residual_contexts import (
     step_of_pass,
 )
 from fieldcodec.coding.residual_passes import MAX_WINDOW, NUM_PASSES
-from fieldcodec.coding.residual_windows import gather, inlined
+from fieldcodec.coding.residual_windows import gather
 
 MAX_SPECIALS = 7
 SHIFT_LIMIT = 24

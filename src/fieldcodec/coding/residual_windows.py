@@ -1,13 +1,9 @@
 """Gathering what is known around a leaf into a window, see `residual_passes`."""
 
-import numba
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.neighbours import find
-
-# For small functions of a kernel's inner loop: called, each array among the arguments costs two atomic operations.
-inlined = numba.njit(forceinline=True, nogil=True)
 
 
 @kernel

@@ -4,6 +4,7 @@ Nodes follow from the origins of the leaves alone, so no position is ever stored
 block of about 128^3 voxels, in lexicographic order of block and of node within the block.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from fieldcodec.lattice import basis
 
 _BLOCK_VOXELS = 128
 _WORD = 64
+_MOST_NUMBERS = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class NodeSet:
         side = block_side(stride)
         low, high = first // side, (first + used - 1) // side
         corners = [np.where(pick, high, low) for pick in np.ndindex(2, 2, 2)]
-        blocks = np.unique(np.concatenate(corners), axis=0) if len(origins) else np.zeros((0, 3), np.int64)
+        blocks = _distinct(np.concatenate(corners)) if len(origins) else np.zeros((0, 3), np.int64)
         words = np.zeros((len(blocks), -(-(side**3) // _WORD)), np.uint64)
         _mark(first, used, side, *cells_and_table(blocks, 0), words)
         counts = np.bitwise_count(words).astype(np.int64)
@@ -115,6 +117,16 @@ def _number_in(row, x, y, z, side, words, starts):  # type: ignore[no-untyped-de
     if (word >> bit) & np.uint64(1) == np.uint64(0):
         return np.int64(-1)
     return starts[row, slot >> 6] + popcount(word & ((np.uint64(1) << bit) - np.uint64(1)))
+
+
+def _distinct(cells: np.ndarray) -> np.ndarray:
+    """[n, 3] int64 -> [m, 3]: each once, rising; by one number a cell where the box around them allows that."""
+    low, high = cells.min(axis=0), cells.max(axis=0)
+    sizes = [int(size) for size in high - low + 1]
+    if math.prod(sizes) >= _MOST_NUMBERS:
+        return np.unique(cells, axis=0)
+    numbers = np.unique(np.ravel_multi_index(tuple((cells - low).T), sizes))
+    return np.stack(np.unravel_index(numbers, sizes), axis=1).astype(np.int64) + low
 
 
 @njit(cache=True, nogil=True)

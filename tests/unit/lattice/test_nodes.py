@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from fieldcodec.lattice import basis
+from fieldcodec.lattice import basis, nodes
 from fieldcodec.lattice.nodes import NodeSet, block_side
 
 EVERY = [(stride, degree) for stride in basis.STRIDES for degree in basis.DEGREES]
@@ -118,3 +118,14 @@ def test_leaves_far_apart_need_no_more_memory_than_near_ones() -> None:
     assert len(nodes) == 3 * len(NodeSet.of_leaves(origins[1:2], 4, 3))
     assert np.array_equal(nodes.find(nodes.cells), np.arange(len(nodes)))
     assert nodes.leaf_table.min() >= 0
+
+
+@pytest.mark.parametrize("reach", [3, 2**28 - 1])  # the second too far apart for one number a block
+def test_blocks_do_not_depend_on_how_they_are_sorted(monkeypatch: pytest.MonkeyPatch, reach: int) -> None:
+    origins = np.random.default_rng(3).integers(-reach, reach, (60, 3)).astype(np.int32) * 8
+    found = NodeSet.of_leaves(origins, 8, 3)
+    monkeypatch.setattr(nodes, "_MOST_NUMBERS", 0)
+    expected = NodeSet.of_leaves(origins, 8, 3)
+    np.testing.assert_array_equal(found.blocks, expected.blocks)
+    np.testing.assert_array_equal(found.leaf_nodes, expected.leaf_nodes)
+    np.testing.assert_array_equal(found.blocks, np.unique(found.blocks, axis=0))
