@@ -4,7 +4,8 @@
 
 Scenes are those of benchmarks/radiance.py. FOLDER of grids: NAME.vdb of each scene as `fieldcodec radiance` writes it;
 one that is missing is fitted, and kept there. Every row takes samples of the grids, trains, writes the file, opens it,
-and compares views of each object with held-out pictures, the grid's own views beside them. Row `shared` puts shapes and
+and compares views of each object with held-out pictures, the grid's own views beside them; a PNG for each object has
+truth, view and four times the error. Row `shared` puts shapes and
 scenes in one file, rows `apart-...` in two that are together as large.
 """
 
@@ -26,6 +27,7 @@ from radiance import read_scene
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.radiance_views import save_beside
 from fieldcodec.collection.asset import AnyAsset, Asset
 from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.encode import encode_collection
@@ -90,11 +92,15 @@ def grid_of(scene: PosedScene, path: Path, factor: int) -> RadianceGrid:
     return from_volumes(fc.read_volumes(path))
 
 
-def views_of(field: RadianceField, scene: PosedScene, factor: int, most: int) -> dict[str, Any]:
-    """Means over held-out views."""
+def views_of(
+    field: RadianceField, scene: PosedScene, factor: int, most: int, picture: Path | None = None
+) -> dict[str, Any]:
+    """Means over held-out views, some of which are drawn beside the truth."""
     start = time.perf_counter()
     found = list(measure_views(field, scene, factor=factor, most=most))
     seconds = (time.perf_counter() - start) / len(found)
+    if picture is not None:
+        save_beside(picture, found)
     return {**vars(mean_of([view.quality for view in found])), "views": len(found), "seconds_per_view": seconds}
 
 
@@ -121,7 +127,7 @@ def measure(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
     made = encode_collection(assets, row.settings, device=options.device, threads=options.threads)
     seconds = time.perf_counter() - start
     collection = CompressedCollection.from_bytes(made.to_bytes())
-    items = [_compared(collection, asset, scenes, grids, options) for asset in assets]
+    items = [_compared(name, collection, asset, scenes, grids, options) for asset in assets]
     return {
         "name": name,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -140,15 +146,16 @@ def measure(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compared(
-    collection: CompressedCollection, asset: AnyAsset, scenes: dict[str, PosedScene], grids: dict[str, RadianceGrid],
-    options: argparse.Namespace,
+    name: str, collection: CompressedCollection, asset: AnyAsset, scenes: dict[str, PosedScene],
+    grids: dict[str, RadianceGrid], options: argparse.Namespace,
 ) -> dict[str, Any]:  # fmt: skip
     item = collection[asset.name]
     facts = {"name": asset.name, "kind": asset.kind, "cells": item.octree.num_cells[-1]}
     if isinstance(item, RadianceItem):
         scene, factor = scenes[asset.name], factor_of(asset.name, options.factor)
         grid = views_of(grids[asset.name], scene, factor, options.views)
-        return facts | {"factor": factor, "views": views_of(item, scene, factor, options.views), "grid": grid}
+        picture = options.output / f"{name}-{asset.name}.png"
+        return facts | {"factor": factor, "views": views_of(item, scene, factor, options.views, picture), "grid": grid}
     assert isinstance(asset, Asset)
     return facts | {"quality": measure_item(item, asset).to_json()}
 

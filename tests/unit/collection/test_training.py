@@ -23,9 +23,10 @@ from fieldcodec.collection.checkpoint import load_checkpoint, save_checkpoint
 from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.collection.encode import add_to_collection, encode_collection
 from fieldcodec.collection.item import ItemField
+from fieldcodec.collection.losses import losses_of, opacity_errors
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.settings import CollectionSettings
-from fieldcodec.collection.training import CollectionTraining, losses_of, opacity_errors
+from fieldcodec.collection.training import CollectionTraining
 from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.nets.recursive import RecursiveField
 
@@ -180,7 +181,7 @@ MIXED = [BALLS[0], _ball("painted", 0.5, colours=True), _glow("glow", 0.6)]
 
 
 def test_kinds_are_learnt_together() -> None:
-    settings = replace(SETTINGS, steps=160, points_per_object=512, objects_per_step=3)
+    settings = replace(SETTINGS, steps=120, points_per_object=512, objects_per_step=3)
     training = CollectionTraining(MIXED, settings)
     losses = list(training.run())
     assert (training.network.spec.colour, training.kinds) == ("rgb+radiance", ["distance", "coloured", "radiance"])
@@ -201,7 +202,7 @@ def test_a_mixed_batch_has_the_mean_loss_of_each_alone() -> None:
         for i, (asset, tree) in enumerate(zip(MIXED, trees, strict=True))
     ]
     assert joined[1:].tolist() == pytest.approx(torch.stack(parts)[:, 1:].mean(dim=0).tolist(), rel=0.05)
-    assert ((torch.stack(parts)[:, 1:] > 0).sum(dim=0) == torch.tensor([2, 1, 1, 1])).all()
+    assert ((torch.stack(parts)[:, 1:] > 0).sum(dim=0) == torch.tensor([2, 1, 1, 1, 0])).all()
 
 
 def test_opacities_beyond_none_and_all_are_no_errors() -> None:
@@ -225,7 +226,7 @@ def test_mixed_trainings_stop_go_on_and_end_the_same(tmp_path: Path) -> None:
 
 
 def test_kinds_come_back_from_a_file_and_only_they_can_be_added() -> None:
-    settings = replace(SETTINGS, steps=160, points_per_object=512, objects_per_step=3)
+    settings = replace(SETTINGS, steps=100, points_per_object=256, objects_per_step=3)
     made = CompressedCollection.from_bytes(encode_collection(MIXED, settings).to_bytes())
     assert made.kinds == ("distance", "coloured", "radiance")
     shape, painted, glow = made
