@@ -72,6 +72,8 @@ def fit_scene(
     start = time.perf_counter()
     settings = settings or RadianceSettings()
     device = device or torch.device("cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"radiance fields are fitted on cpu or cuda, not on {device}, which has no float64")
     views = scene.of("train")
     if not views:
         raise UsageError(f"{scene.name} has no pictures to train on; its views are all for validation or tests")

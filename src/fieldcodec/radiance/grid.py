@@ -65,10 +65,17 @@ class RadianceGrid(RadianceField):
         if self.device.type == "cpu" and not needs_gradient:
             return self._evaluate_compiled(points, directions)
         rows, weights = self.corners_of(points)
-        depth = F.softplus((self.thickness[rows] * weights).sum(-1)) * (weights.sum(-1) > 0)
         shades = F.embedding_bag(rows, self.shades.reshape(-1, 3 * COUNT), per_sample_weights=weights, mode="sum")
         basis = harmonics(directions.to(shades.dtype))
-        return depth / self.lattice.cell, clipped((shades.view(-1, COUNT, 3) * basis[..., None]).sum(1) + 0.5)
+        return self._density(rows, weights), clipped((shades.view(-1, COUNT, 3) * basis[..., None]).sum(1) + 0.5)
+
+    def density(self, points: Tensor) -> Tensor:
+        """Density [m] alone at points [m, 3], by PyTorch."""
+        return self._density(*self.corners_of(points))
+
+    def _density(self, rows: Tensor, weights: Tensor) -> Tensor:
+        depth = F.softplus((self.thickness[rows] * weights).sum(-1)) * (weights.sum(-1) > 0)
+        return depth / self.lattice.cell
 
     def corners_of(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """[m, 3] -> rows [m, 8] of the corners around points, and their weights [m, 8]; these are 0 in dead cells."""

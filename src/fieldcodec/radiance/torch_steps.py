@@ -39,8 +39,11 @@ class TorchSteps(GridSteps):
         origins, ways = self._case.pixels.rays(chosen)
         samples = self._marcher.march(origins, ways, shifts)
         points, along = samples.points(origins, ways)
-        samples, points, along = self._visible(samples, points, along)
-        density, colours = self._grid.evaluate(points, along.float())
+        density, kept = self._looked(samples, points)
+        points = points[kept]
+        own, shades = self._grid.evaluate(points, along[kept].float())
+        density = density.index_put((kept,), own)
+        colours = torch.zeros(len(samples), 3, device=self._device).index_put((kept,), shades)
         seen = composite(density, samples.step, colours, samples.distances, samples.offsets)
         target = self._case.pixels.targets(chosen)
         off_alpha = seen.alpha - target[:, 3]
@@ -54,20 +57,17 @@ class TorchSteps(GridSteps):
         return float(losses.mean().item()) if len(losses) else 0.0
 
     @torch.no_grad()
-    def _visible(self, samples: Samples, points: Tensor, along: Tensor) -> tuple[Samples, Tensor, Tensor]:
-        """Without the samples that light does not reach, and those that give their ray next to nothing.
+    def _looked(self, samples: Samples, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Densities of samples, 0 where light does not reach; and which get gradients, as numbers.
 
-        The latter are left out wholly, where the kernels of the CPU let them darken what is behind them: by less than
-        `IGNORED` each.
+        The others give their ray next to nothing, and only darken what is behind them, as on the CPU.
         """
-        depths = self._grid.evaluate(points, along.float())[0] * samples.step
+        density = self._grid.density(points)
+        depths = density * samples.step
         before = transmittances(depths, samples.offsets)
         weights = before * -torch.expm1(-depths.double())
-        kept = (before >= FAINT) & (weights >= IGNORED)
-        counts = torch.zeros(len(samples.offsets) - 1, dtype=torch.int64, device=self._device)
-        counts.index_add_(0, samples.rays, kept.long())
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return Samples(offsets, samples.distances[kept], samples.step), points[kept], along[kept]
+        reached = before >= FAINT
+        return density * reached, torch.nonzero(reached & (weights >= IGNORED)).squeeze(1)
 
     @torch.no_grad()
     def _move(self, points: Tensor, rates: Rates) -> None:
@@ -103,8 +103,8 @@ class TorchSteps(GridSteps):
         for part in torch.split(chosen, _RAYS_AT_ONCE):
             origins, ways = self._case.pixels.rays(part)
             samples = self._marcher.march(origins, ways)
-            points, along = samples.points(origins, ways)
-            depths = self._grid.evaluate(points, along.float())[0] * samples.step
+            points = samples.points(origins, ways)[0]
+            depths = self._grid.density(points) * samples.step
             weights = transmittances(depths, samples.offsets) * -torch.expm1(-depths.double())
             cells = ((points[weights >= least] - low) / self._lattice.cell).floor().long()
             limits = torch.tensor(seen.shape, device=self._device)

@@ -71,6 +71,17 @@ def to_volumes(grid: RadianceGrid) -> VolumeFile:
     return VolumeFile(tuple(grids))
 
 
+def demands(psnr: float) -> tuple[str, ...]:
+    """What to ask of the volume codec of each grid (`VolumeSettings.grid_quality`), so that none costs too much.
+
+    Density gets the PSNR asked for, `colour` the same as one of values from 0 to 1, and each other harmonic the error
+    that then shows in pictures as much: its root mean square over all directions is 0.282, so 3.5 times as large.
+    """
+    error = 10 ** (-psnr / 20)
+    single = [f"{DENSITY}:psnr={psnr:g}", f"{COLOUR}:rmse={error:.6g}"]
+    return (*single, *(f"{name}:rmse={error / CONSTANT:.6g}" for name in HARMONICS))
+
+
 def from_volumes(volumes: Iterable[SparseGrid | OpaqueGrid]) -> RadianceGrid:
     """The radiance grid of the grids of a file, whatever else the file holds.
 

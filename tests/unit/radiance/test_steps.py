@@ -83,19 +83,25 @@ def _gradients(steps: CompiledSteps, chosen: torch.Tensor, shifts: torch.Tensor)
     return torch.from_numpy(kept[0][:, 0]), torch.from_numpy(kept[1][:, :27].reshape(-1, 9, 3))
 
 
-@pytest.mark.usefixtures("everything_counts")
-@pytest.mark.parametrize("harmonics", [1, 9])
-def test_both_ways_agree(case: StepCase, harmonics: int) -> None:
+@pytest.mark.parametrize(("harmonics", "ignored"), [(1, 0.0), (9, 0.0), (9, 0.02)])
+def test_both_ways_agree(case: StepCase, harmonics: int, ignored: float, monkeypatch: pytest.MonkeyPatch) -> None:
     case = replace(case, harmonics=harmonics)
+    for module in (compiled_steps, torch_steps):
+        monkeypatch.setattr(module, "IGNORED", ignored)
+        monkeypatch.setattr(module, "FAINT", ignored)
     ways: list[GridSteps] = [CompiledSteps(random_grid(), case), TorchSteps(random_grid(), case)]
     chosen, shifts = _chosen(case)
     for _ in range(5):
         losses = [way.step(chosen, shifts, RATES) for way in ways]
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3 if ignored else 1e-4)
     compiled, plain = (way.grid() for way in ways)
     start = random_grid()
     assert (compiled.thickness - start.thickness).abs().max() > 0.1
     assert (compiled.shades[:, harmonics:] == 0).all()
+    if ignored:  # float32 or float64 decide of single samples whether they are ignored
+        assert (compiled.thickness - plain.thickness).abs().median() < 5e-4
+        assert (compiled.shades - plain.shades).abs().median() < 5e-4
+        return
     torch.testing.assert_close(compiled.thickness, plain.thickness, atol=2e-3, rtol=1e-3)
     torch.testing.assert_close(compiled.shades, plain.shades, atol=2e-3, rtol=1e-3)
     every = torch.arange(len(case.pixels))

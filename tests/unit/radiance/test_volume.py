@@ -13,7 +13,7 @@ from fieldcodec.grid.metadata import MetaEntry
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.radiance.grid import RadianceGrid
-from fieldcodec.radiance.volume import NAMES, from_volumes, is_radiance, to_volumes
+from fieldcodec.radiance.volume import NAMES, demands, from_volumes, is_radiance, to_volumes
 from fieldcodec.testing.radiance import random_grid
 
 
@@ -58,7 +58,7 @@ def test_what_others_see_of_it(grid: RadianceGrid) -> None:
 
 def test_through_the_volume_codec() -> None:
     grid = random_grid(4, 6)
-    settings = fc.VolumeSettings(quality=fc.Quality(psnr=60))
+    settings = fc.VolumeSettings(grid_quality=demands(60))
     compressed = fc.encode_volume(to_volumes(grid), settings)
     assert is_radiance(compressed.grids)
     back = from_volumes(fc.CompressedVolume.from_bytes(compressed.to_bytes()).to_grids())
