@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The GPU part of the tests, the fit of lattices on the CPU and on the GPU side by side, then both Bunny rows on the
-# GPU, one with the paper's hyper-parameters, and a collection with the source's networks; leaves JSON.
+# GPU, one with the paper's hyper-parameters, a collection with the source's networks, and radiance fields; leaves JSON.
 #   benchmarks/gpu.sh DATA_FOLDER [RESULTS_FOLDER]
 # Needs an NVIDIA GPU, and fieldcodec with its extras (`all`, `dev`) installed for $PYTHON (python3 unless set).
 set -euo pipefail
@@ -50,3 +50,6 @@ PYTHON
 "$python" benchmarks/run.py --data "$data" --only bunny --device cuda --out "$results"
 "$python" benchmarks/asset_collections.py --data "$data" --only thingi10k-paper-size --minutes 8 --device cuda \
   --output "$results/collections"
+"$python" benchmarks/radiance.py --data "$data" --preset fine --factor 1 --device cuda --qualities "" --out "$results/radiance"
+"$python" benchmarks/radiance_collections.py --data "$data" --grids "$results/radiance-grids" --only four-large \
+  --minutes 8 --device cuda --output "$results/radiance-collections"

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -179,6 +179,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--qualities", default="24,30,36,42", help="for the volume codec, dB, see radiance.volume.demands"
     )
+    parser.add_argument("--factor", type=int, help="how many times smaller pictures are made, instead of the row's own")
     parser.add_argument("--views", type=int, help="held-out views at most; all unless given")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where to put the files")
@@ -196,15 +197,16 @@ def main() -> int:
     options = parse()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:
-        row = ROWS[name]
+        row = ROWS[name] if options.factor is None else replace(ROWS[name], factor=options.factor)
+        file = name if options.device == "cpu" else f"{name}-cuda"
         print(f"{name} ...", flush=True)
         scene = read_scene(options.data / row.folder, row)
         about = {
             "name": name, "what": row.what, "source": row.folder, "date": datetime.date.today().isoformat(),
             "machine": machine(options.device), "commit": commit(),
         }  # fmt: skip
-        for result in measure_scene(name, scene, row, options):
-            (options.out / f"{name}.json").write_text(to_json_text(about | result) + "\n", encoding="utf-8")
+        for result in measure_scene(file, scene, row, options):
+            (options.out / f"{file}.json").write_text(to_json_text(about | result) + "\n", encoding="utf-8")
     return 0
 
 
