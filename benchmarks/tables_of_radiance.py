@@ -41,9 +41,10 @@ def _load(folder: Path, names: Sequence[str]) -> list[Result]:
 
 
 def _fit(result: Result) -> list[str]:
-    grid = result["grid"]
+    grid, factor = result["grid"], result["factor"]
+    smaller = f", made {factor} times smaller" if factor > 1 else ""
     return [
-        result["name"], result["pictures"].partition(": ")[2] + f", made {result['factor']} times smaller",
+        result["name"], result["pictures"].partition(": ")[2] + smaller,
         result["preset"], count(grid["cells"]), count(grid["steps"]),
         f"{grid['seconds']:.0f} / {grid['processor_seconds']:.0f} s", f"{result['load']:.1f}",
     ]  # fmt: skip
@@ -51,7 +52,7 @@ def _fit(result: Result) -> list[str]:
 
 def _stored(result: Result) -> list[list[str]]:
     kinds = [("the grid, `.vdb`", result["grid"], "-")]
-    for coded in result["codec"]:
+    for coded in sorted(result["codec"], key=lambda coded: coded["asked_psnr"]):
         kinds.append((f"`.fcodec`, {coded['asked_psnr']:g} dB", coded, f"{coded['encode_seconds']:.0f} s"))
     return [[result["name"], name, size(found["bytes"]), *_views(found), seconds] for name, found, seconds in kinds]
 
