@@ -1,11 +1,11 @@
 """Independent substreams on ordinary threads: kernels release the interpreter lock."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import TypeVar
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, TypeVar, final
 
 from threadpoolctl import ThreadpoolController
 
@@ -31,17 +31,44 @@ def available_threads() -> int:
     return int(text)
 
 
-@cache
-def _pools() -> ThreadpoolController:
-    return ThreadpoolController()
+@final
+class _Products:
+    """The limit of NumPy's threads, which is one for the whole process, and how many blocks hold it."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks = Lock(), 0
+        self._pools: ThreadpoolController | None = None
+        self._limit: Any = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._pools = self._pools or ThreadpoolController()
+                self._limit = self._pools.limit(limits=1, user_api="blas")
+            self._blocks += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks:
+                self._limit.restore_original_limits()
 
 
-def one_thread_a_product() -> AbstractContextManager[object]:
+_products = _Products()
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
     """NumPy's products stay on the thread that asks for them, for the time of a `with` block.
 
-    Their own threads wait for work by spinning, and so take the processors from ours between any two products.
+    Their own threads wait for work by spinning, and so take the processors from ours between any two products. Blocks
+    of several threads may overlap: the last one to end gives products their threads back.
     """
-    return _pools().limit(limits=1, user_api="blas")
+    _products.enter()
+    try:
+        yield
+    finally:
+        _products.leave()
 
 
 def map_threads(function: Callable[[_T], _R], jobs: Sequence[_T], threads: int | None) -> list[_R]:

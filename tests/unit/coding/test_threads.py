@@ -60,3 +60,16 @@ def test_products_keep_to_the_thread_that_asks_for_them_and_may_spread_again_aft
     with one_thread_a_product():
         assert threads() == [1] * len(before)
     assert threads() == before
+
+
+def test_blocks_that_overlap_give_products_their_threads_back_when_the_last_one_ends() -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before, first, second = threads(), one_thread_a_product(), one_thread_a_product()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert threads() == [1] * len(before)
+    second.__exit__(None, None, None)
+    assert threads() == before
