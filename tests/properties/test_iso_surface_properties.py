@@ -12,6 +12,7 @@ from fieldcodec.grid.iso_surface import IsoSurface, iso_surface
 from fieldcodec.grid.lookup import blocks_at
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.grid.transform import GridTransform
+from fieldcodec.testing.surfaces import check_closed
 
 _SAMPLES = 12
 
@@ -53,17 +54,6 @@ def test_the_surface_is_closed_and_parts_inside_from_outside(drawn: tuple[Sparse
     np.testing.assert_allclose(np.linalg.norm(surface.normals, axis=1), 1, atol=1e-4)
     voxels, inside = _some_voxels(grid, iso, surface, np.random.default_rng(seed))
     np.testing.assert_allclose(winding_numbers(surface, voxels), inside, atol=1e-3)
-
-
-def check_closed(surface: IsoSurface) -> None:
-    """Every edge has two triangles, which walk it in opposite directions; every vertex has a triangle."""
-    a = surface.triangles.reshape(-1)
-    b = np.roll(surface.triangles, -1, axis=1).reshape(-1)
-    count = len(surface.vertices)
-    directed = np.unique(a * count + b)
-    assert len(directed) == len(a), "an edge is walked twice in one direction"
-    np.testing.assert_array_equal(directed, np.unique(b * count + a), "an edge has one triangle only")
-    assert len(np.unique(a)) == count, "a vertex without a triangle"
 
 
 def _some_voxels(

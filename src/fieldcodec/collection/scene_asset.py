@@ -44,8 +44,7 @@ def asset_of_scene(
 def with_pictures(asset: RadianceAsset, scene: PosedScene, settings: CollectionSettings) -> RadianceAsset:
     """The asset with the training pictures, so that it can be fitted to them."""
     pixels = PixelTable.of(scene.of("train"), settings.scene_factor)
-    brightness = {None: None, "white": 1.0, "black": 0.0, "surroundings": 0.0}[scene.background]
-    return replace(asset, pictures=ScenePictures(pixels, brightness))
+    return replace(asset, pictures=ScenePictures(pixels, scene.brightness))
 
 
 def rays_of_views(views: Sequence[PosedView]) -> Rays:

@@ -79,7 +79,7 @@ def fit_scene(
         raise UsageError(f"{scene.name} has no pictures to train on; its views are all for validation or tests")
     low, high = _checked(box) if box is not None else scene_box(scene)
     pixels = PixelTable.of(views, factor).to(device)
-    brightness = {None: 0.5, "white": 1.0, "black": 0.0, "surroundings": 0.0}[scene.background]
+    brightness = 0.5 if scene.brightness is None else scene.brightness
     alpha_weight = 1 / 12 if scene.background is None else 0.0
     case = StepCase(pixels, brightness, alpha_weight, settings, settings.stages[0].harmonics)
     grid = _first_grid(scene, low, high, settings.stages[0])

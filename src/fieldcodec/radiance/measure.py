@@ -42,7 +42,7 @@ def held_out(scene: PosedScene, most: int | None = None) -> tuple[PosedView, ...
 
 def background_of(scene: PosedScene) -> float:
     """The brightness behind a scene as it is measured: its own, and white where alpha says what is the object."""
-    return 0.0 if scene.background in ("black", "surroundings") else 1.0
+    return 1.0 if scene.brightness is None else scene.brightness
 
 
 def measure_views(

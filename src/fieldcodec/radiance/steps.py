@@ -1,6 +1,6 @@
 """What a fit of one lattice does over and over, on the CPU by compiled kernels and elsewhere by PyTorch.
 
-Both ways compute the same: `StepCase` says of what, `make_steps` chooses between them.
+Both ways compute the same: `StepCase` says of what, `fit.fit_scene` chooses between them.
 """
 
 from abc import ABC, abstractmethod

@@ -14,18 +14,13 @@ from fieldcodec.grid.level_set import level_set_of_leaves
 from fieldcodec.grid.procedural import gyroid_level_set, sphere_level_set, torus_level_set, vortex_velocity
 from fieldcodec.grid.sparse_grid import LEVEL_SET, SparseGrid
 from fieldcodec.grid.transform import GridTransform
+from fieldcodec.testing.surfaces import check_closed
 
 
 def _euler_number(surface: IsoSurface) -> int:
     """Vertices - edges + triangles; checks on the way that the surface is closed and turned consistently."""
-    a = surface.triangles.reshape(-1)
-    b = np.roll(surface.triangles, -1, axis=1).reshape(-1)
-    count = len(surface.vertices)
-    directed = np.unique(a * count + b)
-    assert len(directed) == len(a), "an edge is walked twice in one direction"
-    np.testing.assert_array_equal(directed, np.unique(b * count + a), "an edge has one triangle only")
-    assert len(np.unique(a)) == count, "a vertex without a triangle"
-    return count - len(a) // 2 + len(surface.triangles)
+    check_closed(surface)
+    return len(surface.vertices) - 3 * len(surface.triangles) // 2 + len(surface.triangles)
 
 
 def _area_and_volume(surface: IsoSurface) -> tuple[float, float]:

@@ -78,6 +78,11 @@ class PosedScene:
         chosen = sorted({0, len(self.views) // 2, len(self.views) - 1})
         return background_of([self.views[number].picture() for number in chosen])
 
+    @property
+    def brightness(self) -> float | None:
+        """Behind the object: 0 black, which surroundings are taken for, 1 white; None where alpha says what it is."""
+        return None if self.background is None else float(self.background == "white")
+
     def __str__(self) -> str:
         parts = ", ".join(f"{len(self.of(split))} {split}" for split in SPLITS if self.of(split))
         return f"{self.name}: {parts}, {sizes_text(self.views)}"
