@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fieldcodec.fit.averaging import AveragedWeights, copied_weights, set_weights
 from fieldcodec.fit.batches import batches
 from fieldcodec.fit.held_out import HeldOut
 from fieldcodec.fit.losses import Loss
@@ -66,31 +67,47 @@ def _planned_steps(phases: list[Phase], made: int) -> int:
 def _run_phase(
     network: ExpertNetwork, sampler: Sampler, phase: Phase, loss: Loss, rng: np.random.Generator, held_out: HeldOut
 ) -> Iterator[float]:
-    """Makes the steps of one phase and yields after each the smoothed loss, as of when it was last read."""
+    """Makes the steps of one phase and yields after each the smoothed loss, as of when it was last read.
+
+    A phase that measures leaves averaged weights, or those it began with where they were no worse.
+    """
+    stopper = _Stopper(phase)
+    steps = _steps(network, sampler, phase, loss, rng)
+    if not phase.measure_every:
+        for made, smooth, is_read in steps:
+            yield smooth
+            if is_read and stopper.should_stop(made, smooth):
+                return
+        return
+    measured = found = _measured(network, loss, held_out)
+    if found <= phase.target_loss:
+        return
+    first, average = copied_weights(network), AveragedWeights(network, phase.average_steps)
+    for made, smooth, _ in steps:
+        average.add()
+        yield smooth
+        if made % phase.measure_every == 0 or made == phase.steps:
+            with average.in_place():
+                measured = _measured(network, loss, held_out)
+            if stopper.should_stop(made, measured):
+                break
+    set_weights(network, average.weights if measured < found else first)
+
+
+def _steps(
+    network: ExpertNetwork, sampler: Sampler, phase: Phase, loss: Loss, rng: np.random.Generator
+) -> Iterator[tuple[int, float, bool]]:
+    """Makes steps; yields how many are made, the smoothed loss, and whether that was read just now."""
     device = network.weights[0].device
     step: Step = GraphedStep(network, loss) if device.type == "cuda" else EagerStep(network, loss)
     read_every = 1 if device.type == "cpu" else _REPORT_EVERY  # reading waits for the device
-    stopper = _Stopper(phase)
-    smooth, haste = math.inf, 1.0
-    if phase.measure_every:
-        measured = _measured(network, loss, held_out)
-        if measured <= phase.target_loss:
-            return
-        haste = phase.haste(measured)
+    smooth = math.inf
     for index, (local, target) in enumerate(batches(sampler, phase, rng, device)):
-        step.make(local, target, haste * phase.rate(index))
+        step.make(local, target, phase.rate(index))
         is_read = index % read_every == 0 or index + 1 == phase.steps
         if is_read:
             smooth = step.loss()
-        yield smooth
-        measured = smooth
-        if phase.measure_every:
-            is_read = (index + 1) % phase.measure_every == 0
-            if is_read:
-                measured = _measured(network, loss, held_out)
-                haste = phase.haste(measured)
-        if is_read and stopper.should_stop(index + 1, measured):
-            return
+        yield index + 1, smooth, is_read
 
 
 def _measured(network: ExpertNetwork, loss: Loss, held_out: HeldOut) -> float:

@@ -21,9 +21,9 @@ class Phase:
     weight_bits: int = 0  # > 0: parameters are rounded in the loop, as they will be stored
     rounding_tolerance: float = 0.0  # > 0: rounded to fewer bits while the loss grows by no more than this part
     rounding_limit: float = 0.0  # > 0: a loss below this may grow up to it instead, however much or little that is
-    most_haste: float = 1.0  # largest factor on the learning rate while a measured loss is far from `target_loss`
     target_loss: float = 0.0  # stop when the loss, smoothed, is below
-    measure_every: int = 0  # > 0: not the smoothed loss ends the phase, but that on other samples, after so many steps
+    measure_every: int = 0  # > 0: what ends the phase is measured on other samples, of averaged weights, so often
+    average_steps: int = 1  # whose weights are averaged for that
     plateau_steps: int = 0  # > 0: stop when the smoothed loss has not fallen by `plateau_gain` over this many steps
     plateau_gain: float = 0.02
 
@@ -31,10 +31,6 @@ class Phase:
         """The learning rate of a step, the first being 0: NeuralVDB's (Appendix E), faded."""
         faded = 1 - self.fade * step / self.steps
         return self.learning_rate * self.decay ** (step / self.decay_interval) * faded
-
-    def haste(self, loss: float) -> float:
-        """The factor on the learning rate at a measured loss: in proportion to how far it is above the target."""
-        return min(max(loss / self.target_loss, 1.0), self.most_haste) if self.target_loss else 1.0
 
     def after(self, made: int) -> "Phase":
         """The phase as it is run after `made` steps."""
