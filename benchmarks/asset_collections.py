@@ -1,6 +1,6 @@
 """Measure the codec on collections of objects; one JSON file per row in results/collections.
 
-    python benchmarks/collections.py --data FOLDER [--only solid,kitchen] [--minutes 15] [--device cuda]
+    python benchmarks/asset_collections.py --data FOLDER [--only solid,kitchen] [--minutes 15] [--device cuda]
 
 Every row prepares its objects, trains, writes the file, opens it and compares each object of it with its mesh: gIoU, CD
 beside what two samples of the true surface have (the floor), normal consistency, 3D PSNR of colours. Beside it: the
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from fieldcodec.bench.machine import commit, machine
-from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.inputs import split_names
 from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.encode import encode_collection
@@ -34,7 +34,8 @@ from fieldcodec.collection.measure import ItemQuality, mean_of, measure_item
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import PRESETS, CollectionSettings
 from fieldcodec.io.mesh.read import Mesh, read_mesh
-from fieldcodec.metrics.shapes import match_surfaces, overlap, sample_triangles
+from fieldcodec.io.mesh.sample import surface_points
+from fieldcodec.metrics.shapes import match_surfaces, overlap
 
 RESULTS = Path(__file__).parent / "results" / "collections"
 SOLID = ("apple", "banana", "doorknob", "elephant", "hand", "lightbulb", "mouse", "piggybank")
@@ -107,10 +108,8 @@ def draco(mesh: Mesh, asset: Asset, chamfer: float) -> dict[str, Any]:
         )  # fmt: skip
         decoded = DracoPy.decode(data)
         vertices = asset.placement.to_model(np.asarray(decoded.points, np.float64))
-        points, normals = sample_triangles(
-            vertices, np.asarray(decoded.faces, np.int64), count, np.random.default_rng(0)
-        )
-        match = match_surfaces(surface.points[:count], points, surface.normals[:count], normals)
+        drawn = surface_points(Mesh(vertices, np.asarray(decoded.faces, np.int64)), count, np.random.default_rng(0))
+        match = match_surfaces(surface.points[:count], drawn.points, surface.normals[:count], drawn.normals)
         result = {"bits": bits, "bytes": len(data), "chamfer": match.chamfer}
         if match.chamfer <= chamfer:
             break
@@ -145,7 +144,7 @@ def levels_of_detail(collection: CompressedCollection, assets: Sequence[Asset]) 
 def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -> dict[str, Any]:
     """One row."""
     inputs = find_inputs([data / row.folder])
-    paths = [path for stem, path in inputs.items() if not row.names or stem in row.names]
+    paths = [source.path for stem, source in inputs.items() if not row.names or stem in row.names]
     start = time.perf_counter()
     assets = [asset for asset in prepare(paths, row.settings) if isinstance(asset, Asset)]
     prepared = time.perf_counter() - start
@@ -188,7 +187,7 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         "seconds_to_prepare": prepared,
         "seconds_to_encode": seconds,
         "bytes": size,
-        "source_bytes": sum(path.stat().st_size for path in source_files(paths, made.has_colours)),
+        "source_bytes": sum(asset.source_bytes for asset in assets),
         "bytes_as_floats": 4 * (spec.num_parameters + len(assets) * spec.latent),
         "mean": means(qualities),
         **others,
@@ -208,17 +207,25 @@ def means(qualities: Sequence[ItemQuality]) -> dict[str, float | None]:
     return {name: mean_of(qualities, name) for name in names}
 
 
-def main() -> int:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", default="", help="names of rows, with commas between")
+    parser.add_argument("--only", help=f"rows, of {', '.join(ROWS)}; all unless given")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="that train on a CPU; one per processor where not given")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
+    options.only = list(split_names(options.only)) or list(ROWS)
+    if unknown := [name for name in options.only if name not in ROWS]:
+        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    return options
+
+
+def main() -> int:
+    options = parse()
     options.output.mkdir(parents=True, exist_ok=True)
-    for name in options.only.split(",") if options.only else ROWS:
+    for name in options.only:
         row = ROWS[name]
         if options.minutes is not None and not row.settings.steps:
             row = replace(row, settings=replace(row.settings, minutes=options.minutes))

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,9 +27,9 @@ from PIL import Image
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.radiance_views import measured_facts
 from fieldcodec.coding.threads import available_threads
 from fieldcodec.io.posed import PosedScene, read_posed
-from fieldcodec.metrics.images import mean_of, missing_flip
 from fieldcodec.nets.device import choose_device
 from fieldcodec.radiance.field import RadianceField
 from fieldcodec.radiance.fit import fit_scene
@@ -115,7 +115,7 @@ def measure_scene(name: str, scene: PosedScene, row: Row, options: argparse.Name
         "grid": {
             "seconds": fit.seconds, "processor_seconds": processor, "steps": fit.steps, "cells": lattice.num_cells,
             "corners": lattice.num_corners, "lattice": list(lattice.live.shape), "bytes": _vdb_bytes(volumes),
-            **_quality(views),
+            **measured_facts(views),
         },
         "codec": [],
     }  # fmt: skip
@@ -142,12 +142,7 @@ def _coded(
         data = compressed.to_bytes()
         field: RadianceField = from_volumes(fc.CompressedVolume.from_bytes(data).to_grids()).to(device)
         views = list(measure_views(field, scene, factor=row.factor, most=options.views, device=device))
-        yield {"asked_psnr": quality, "bytes": len(data), "encode_seconds": seconds, **_quality(views)}, views
-
-
-def _quality(views: list[ViewQuality]) -> dict[str, Any]:
-    found = {"views": len(views), **asdict(mean_of([view.quality for view in views]))}
-    return found if missing_flip() is None else {**found, "flip_missing": missing_flip()}
+        yield {"asked_psnr": quality, "bytes": len(data), "encode_seconds": seconds, **measured_facts(views)}, views
 
 
 def _line(facts: dict[str, Any]) -> str:

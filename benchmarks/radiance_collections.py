@@ -27,6 +27,7 @@ from radiance import read_scene
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
+from fieldcodec.cli.inputs import split_names
 from fieldcodec.cli.radiance_views import save_beside
 from fieldcodec.collection.asset import AnyAsset, Asset
 from fieldcodec.collection.compressed import CompressedCollection
@@ -108,8 +109,8 @@ def assets_of(
     row: Row, scenes: dict[str, PosedScene], grids: dict[str, RadianceGrid], options: argparse.Namespace
 ) -> list[AnyAsset]:
     """Shapes, then scenes."""
-    paths = find_inputs([options.data / "collection_everyday"]) if row.shapes else {}
-    assets: list[AnyAsset] = prepare([paths[name] for name in row.shapes], row.settings) if row.shapes else []
+    shapes = find_inputs([options.data / "collection_everyday"]) if row.shapes else {}
+    assets = prepare([shapes[name].path for name in row.shapes], row.settings) if row.shapes else []
     for name in row.scenes:
         settings = replace(row.settings, scene_factor=factor_of(name, options.factor))
         rays = rays_of_views(scenes[name].of("train"))
@@ -170,11 +171,11 @@ def _shown(items: Sequence[dict[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def main() -> int:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--grids", type=Path, required=True)
-    parser.add_argument("--only", default="", help="names of rows, with commas between")
+    parser.add_argument("--only", help=f"rows, of {', '.join(ROWS)}; all unless given")
     parser.add_argument("--minutes", type=float, help="of training, instead of the row's own")
     parser.add_argument("--steps", type=int, help="of training for each object, instead of minutes")
     parser.add_argument("--factor", type=int, default=2, help="how many times smaller still pictures are made")
@@ -183,10 +184,18 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="that train on a CPU; one per processor where not given")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
+    options.only = list(split_names(options.only)) or list(ROWS)
+    if unknown := [name for name in options.only if name not in ROWS]:
+        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    return options
+
+
+def main() -> int:
+    options = parse()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    for name in options.only.split(",") if options.only else ROWS:
+    for name in options.only:
         row = ROWS[name]
         if options.minutes is not None:
             row = replace(row, settings=replace(row.settings, minutes=options.minutes))

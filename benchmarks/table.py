@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tables_of_access import access
+from tables_of_levels import levels
 from tables_of_radiance import radiance
 from tabling import Result, count, machines, markdown, millions, number, percent, size, volume_name
 
@@ -27,6 +28,8 @@ SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
 ACCESS = RESULTS / "random-access"
 ACCESS_BEGIN, ACCESS_END = "<!-- access:begin -->", "<!-- access:end -->"
+LEVELS = RESULTS / "levels"
+LEVELS_BEGIN, LEVELS_END = "<!-- levels:begin -->", "<!-- levels:end -->"
 RADIANCE, RADIANCE_COLLECTIONS = RESULTS / "radiance", RESULTS / "radiance-collections"
 RADIANCE_BEGIN, RADIANCE_END = "<!-- radiance:begin -->", "<!-- radiance:end -->"
 COLLECTIONS = RESULTS / "collections"
@@ -293,6 +296,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
+    found[page] = with_table(found[page], levels(folder / LEVELS.name), (LEVELS_BEGIN, LEVELS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
     scenes = radiance(folder / RADIANCE.name, folder / RADIANCE_COLLECTIONS.name)
     found[page] = with_table(found[page], scenes, (RADIANCE_BEGIN, RADIANCE_END))

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fieldcodec.metrics.tables import count, size
+
+__all__ = ["Result", "count", "machines", "markdown", "millions", "number", "percent", "size", "volume_name", "whole"]
+
 Result = dict[str, Any]
 
 
@@ -16,16 +20,6 @@ def machines(results: Sequence[Result]) -> list[str]:
         text = f"{'; '.join(parts)}; Python {found['python']}, torch {found['torch']}"
         lines.setdefault(text, []).append(volume_name(result))
     return [f"Measured on {text}: {', '.join(names)}." for text, names in lines.items()]
-
-
-def size(value: float | None) -> str:
-    """Bytes with a decimal unit."""
-    if value is None:
-        return "-"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:,.0f} {unit}"
-    return f"{value:.0f} B"
 
 
 def volume_name(result: Result) -> str:
@@ -46,10 +40,6 @@ def whole(value: float | None) -> str:
 
 def millions(value: float | None) -> str:
     return "-" if value is None else f"{value / 1e6:.3g}"
-
-
-def count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

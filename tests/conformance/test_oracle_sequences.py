@@ -53,7 +53,7 @@ def test_both_kinds_of_masks_are_there() -> None:
     """With margins of predicted values, and with hints of the earlier frame's states."""
     guided = [
         volume.grids[0].meta["values"]["guided"]
-        for name in ("fog", "fog_half", "vectors")
+        for name in ("fog", "integers", "vectors")
         for volume in sequences.encoded(name).volumes[1:]
     ]
     assert set(guided) == {True, False}

@@ -67,3 +67,24 @@ def test_markers_are_kept(table: ModuleType) -> None:
     assert table.with_table(once, "new") == once
     with pytest.raises(ValueError, match="has no"):
         table.with_table("nothing", "new")
+
+
+def test_table_of_made_up_levels(table: ModuleType, tmp_path: Path) -> None:
+    assert "Nothing is recorded yet" in table.levels(tmp_path)
+    decode = {"resident_bytes_before": 1e8, "peak_bytes": 1.4e8}
+    decodes = {str(level): decode | {"processor_seconds": 0.5 / (level + 1)} for level in range(4)}
+    errors = {"stored_to_original": 0.03, "stored_to_decoded": 0.02, "decoded_to_original": 0.01}
+    plain = {
+        "stored_level": 0, "bytes": 2000, "level_bytes": 0, "no_level": "", "decodes": decodes, "errors": None,
+    }  # fmt: skip
+    stored = plain | {"stored_level": 2, "bytes": 2500, "level_bytes": 500, "errors": errors}
+    cheap = plain | {"stored_level": 1, "decodes": {}, "no_level": "cheap"}
+    for name, other in (("smoke", stored), ("bunny", cheap)):
+        made = {"name": name, "files": [plain, other], "machine": _result(name, "cpu", None)["machine"]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    text = table.levels(tmp_path)
+    assert "| smoke | - | 2 kB | 0.500 s | 0.250 s | 0.167 s | 0.125 s | 40 MB | 40 MB | 40 MB | 40 MB |" in text
+    assert "| smoke | 2 | 2.5 kB | 0.500 s | 0.250 s | **0.167 s** | **0.125 s** | 40 MB | 40 MB | **40 MB** |" in text
+    assert "| smoke | 2 | 500 B | 20 % | 3 % | 2 % | 1 % |" in text
+    assert "Nothing is stored of bunny" in text
+    assert text.count("| bunny |") == 1

@@ -95,6 +95,7 @@ def test_reports_for_people(made: Path, meshes: Path, capsys: pytest.CaptureFixt
     assert done.returncode == 0, done.stderr
     assert "a collection of 3 objects (shapes with colours)" in done.stdout
     assert "rod_07" in done.stdout
+    assert f"made from {sum(path.stat().st_size for path in meshes.iterdir()):,} bytes" in done.stdout
     assert run("compare", meshes, made) == 0
     out = capsys.readouterr().out
     assert "3 objects" in out
@@ -174,6 +175,46 @@ def test_pictures(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert sheet.shape == (8 + 68 * 1, 8 + 48 * 3, 3)
     for place in range(3):
         assert np.ptp(sheet[8:48, 8 + 48 * place : 48 + 48 * place]) > 80
+
+
+def test_depth_and_normals_of_an_object(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--size", "48x48", "--supersampling", "1", "--camera-direction", "0,0,-1", "--transparent"]
+    facts = json_of(
+        capsys, "render", made, "--item", "ball", "-o", tmp_path / "b.png", "--depth", "--normals", *options
+    )
+    assert [Path(path).name for path in facts["outputs"]] == ["b.png", "b_depth.png", "b_normals.png"]
+    picture, depth, normals = (np.asarray(Image.open(path)).astype(int) for path in facts["outputs"])
+    assert ((picture[..., 3] > 0) == (depth > 0)).all()
+    directions = normals[depth > 0] / 127.5 - 1
+    rows, columns = np.nonzero(depth)
+    assert np.corrcoef(directions[:, 0], columns)[0, 1] > 0.8  # a ball's normals point where its points lie
+    assert np.corrcoef(directions[:, 1], -rows)[0, 1] > 0.8
+    assert directions[:, 2].mean() > 0.4  # towards the camera
+    assert np.corrcoef(depth[depth > 0], -np.hypot(rows - 23.5, columns - 23.5))[0, 1] > 0.8
+
+
+def test_an_object_is_drawn_in_colours_beside_its_mesh(
+    made: Path, meshes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sides(original: Path) -> tuple[np.ndarray, np.ndarray, float]:
+        out = tmp_path / f"{original.stem}.png"
+        options = ["--size", "48x48", "--supersampling", "1", "--resolution", "32"]
+        facts = json_of(capsys, "render", made, "--item", "ball", "-o", out, "--compare", original, *options)
+        page = np.asarray(Image.open(out)).astype(int)
+        middle = page.shape[1] // 2
+        return page[:, :middle], page[:, middle:], facts["ssim"]
+
+    def greenest(pixels: np.ndarray) -> int:
+        """How much greener than red a pixel is; clay is redder than green."""
+        return int((pixels[..., 1] - pixels[..., 0]).max())
+
+    left, right, similarity = sides(meshes / "ball.obj")
+    assert greenest(left) > 100
+    assert greenest(right) > 15  # after a hundred steps
+    assert similarity > 0.7
+    _object("bare", tmp_path, (1, 1, 1), colours=False)
+    left, right, _ = sides(tmp_path / "bare.obj")
+    assert max(greenest(left), greenest(right)) < 11  # both of clay
 
 
 def test_values_at_points(

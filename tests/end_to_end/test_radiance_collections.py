@@ -124,8 +124,8 @@ def test_pictures_from_around(made: Path, tmp_path: Path, capsys: pytest.Capture
     assert Image.open(tmp_path / "mesh.png").size == (16, 16)
     error = error_of(capsys, 2, "render", made, "--item", "grid", "-o", tmp_path / "x.png", "--slice", "z=0.5")
     assert "radiance field" in error
-    error = error_of(capsys, 2, "render", made, "--item", "mesh", "-o", tmp_path / "x.png", "--depth")
-    assert "radiance field" in error
+    error = error_of(capsys, 2, "render", made, "--item", "mesh", "-o", tmp_path / "x.png", "--depth", "--look", "fog")
+    assert "not drawn as a surface" in error
 
 
 def test_grids_samples_and_blends_come_out(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

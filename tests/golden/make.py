@@ -17,6 +17,7 @@ from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.testing.collections import TINY, random_collection
 from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle.collection import decode_collection
+from fieldcodec.testing.oracle.levels import decode_levels
 from fieldcodec.testing.oracle.sequence import decode_sequence
 from fieldcodec.testing.oracle.tree import fingerprint
 from fieldcodec.testing.oracle.volume import decode_volume
@@ -27,9 +28,12 @@ LIMIT = 6000  # bytes of one file
 VALUES = ("leaf_values", "lower_tile_values", "upper_tile_values", "root_tile_values", "background")
 
 
-_ORACLES = ("volumes", "lattices", "sequences")
-volumes, lattices, sequences = (load_module(FOLDER.parent / "conformance" / f"oracle_{name}.py") for name in _ORACLES)
+_ORACLES = ("volumes", "lattices", "sequences", "levels")
+volumes, lattices, sequences, levels = (
+    load_module(FOLDER.parent / "conformance" / f"oracle_{name}.py") for name in _ORACLES
+)
 SEQUENCES = {"sequence": sequences.several, "sequence_networks": sequences.networks}
+LEVELS = {"stored_level": levels.encoded}
 COLLECTIONS = {
     "collection": TINY,
     "collection_sum": replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4),
@@ -57,7 +61,7 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     for name, case in lattices.CASES.items():
         if name in names:
             yield name, case.encoded()
-    for name, encoded in SEQUENCES.items():
+    for name, encoded in (SEQUENCES | LEVELS).items():
         if name in names:
             yield name, encoded()
     for name, spec in COLLECTIONS.items():
@@ -82,6 +86,16 @@ def _expected(file: VolumeFile) -> dict[str, np.ndarray]:
             arrays |= {f"{number}.{name}": getattr(grid, name) for name in VALUES}
         else:
             arrays[f"{number}.payload"] = np.frombuffer(grid.payload, np.uint8)
+    return arrays
+
+
+def _expected_of_levels(data: bytes) -> dict[str, np.ndarray]:
+    """As of a volume, and of its stored levels with `level` before the number of the grid."""
+    arrays = _expected(decode_volume(data))
+    for number, grid in decode_levels(data).items():
+        one = _expected(VolumeFile((grid,)))
+        arrays |= {f"level{number}.{key.partition('.')[2]}": array for key, array in one.items()}
+        arrays[f"level{number}.matrix"] = grid.transform.matrix
     return arrays
 
 
@@ -114,11 +128,13 @@ def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
 def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
     if name in COLLECTIONS:
         return _expected_of_objects(data)
+    if name in LEVELS:
+        return _expected_of_levels(data)
     return _expected_of_frames(data) if name in SEQUENCES else _expected(decode_volume(data))
 
 
 def main() -> None:
-    known = [*lattices.CASES, *SEQUENCES, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
+    known = [*lattices.CASES, *SEQUENCES, *LEVELS, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):

@@ -25,6 +25,7 @@ SEQUENCES = {  # name -> grids of every frame
     "sequence": ["surface", "float", "vec3s"],
     "sequence_networks": ["smoke", "drop"],
 }
+LEVELS = {"stored_level": {0: "fog", 1: "moved"}}  # name -> the grids that have one
 COLLECTIONS = ("collection", "collection_sum", "collection_radiance", "collection_mixed")
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
@@ -66,7 +67,7 @@ EXPECTED = {  # name -> how the values of each grid are stored
 
 
 def test_no_golden_file_is_missing_or_forgotten() -> None:
-    names = {*EXPECTED, *SEQUENCES, *COLLECTIONS}
+    names = {*EXPECTED, *SEQUENCES, *LEVELS, *COLLECTIONS}
     assert {path.stem for path in FOLDER.glob("*.fcodec")} == names
     assert {path.stem for path in FOLDER.glob("*.npz")} == names
 
@@ -93,6 +94,21 @@ def test_golden_sequence(name: str) -> None:
             predicted = ["motion" in str(grid.lattice) or "differences" in grid.meta for grid in volume.grids]
             assert predicted == [frame > 3] * len(predicted)
             _check_volume(volume, {key[len(start) :]: expected[key] for key in expected.files if key.startswith(start)})
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_golden_levels(name: str) -> None:
+    compressed = fc.CompressedVolume.from_bytes((FOLDER / f"{name}.fcodec").read_bytes())
+    with np.load(FOLDER / f"{name}.npz") as stored:
+        expected = {key: stored[key] for key in stored.files}
+    _check_volume(compressed, {key: array for key, array in expected.items() if not key.startswith("level")})
+    for number, grid_name in LEVELS[name].items():
+        grid = compressed.to_grids([number], level=1, device="cpu")[0]
+        assert isinstance(grid, SparseGrid)
+        assert grid.name == grid_name
+        arrays = {key.partition(".")[2]: expected[key] for key in expected if key.startswith(f"level{number}.")}
+        assert np.array_equal(grid.transform.matrix, arrays.pop("matrix"))
+        _check(grid, arrays, regressed=False, regressed_tiles=False)
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

@@ -125,6 +125,8 @@ def _encode_one(options: Encode, source: Path) -> ExitCode:
     for grid in measured.compressed.grids:
         if grid.gave_up_voxels:
             say(f"fieldcodec: grid {grid.name!r}: tolerant topology gave up {grid.gave_up_voxels:,} voxels")
+        if grid.no_level:
+            say(f"fieldcodec: grid {grid.name!r}: no coarse level was stored: {grid.no_level}")
     if options.json:
         extra = {"input": str(source), "output": str(output), "settings": dataclasses.asdict(options.settings)}
         result_json({**extra, **measured.report.to_json()})

@@ -24,7 +24,7 @@ from fieldcodec.grid.metadata import Metadata
 from fieldcodec.io.vdb import GridSummary, read_vdb_summary
 from fieldcodec.io.volumes import read_volumes
 from fieldcodec.nets.spec import NetworkSpec
-from fieldcodec.volume.sections import GRID_SECTIONS
+from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, PackedSections
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
                 return describe_sequence(opened)
             if is_sequence:
                 group, meta, rows = open_group(opened, frame or 0)
-                grids = [_describe_compressed_grid(meta["grids"][row], row, group) for row in rows]
+                grids = [_describe_compressed_grid(meta["grids"][row], _packed_lengths(group, row)) for row in rows]
                 return {"format": ".fcodec", "kind": "frame", "frame": frame, "grids": grids}
-            grids = [_describe_compressed_grid(grid, number, opened) for number, grid in enumerate(meta["grids"])]
+            grids = [_describe_compressed_grid(grid, _lengths(opened, row)) for row, grid in enumerate(meta["grids"])]
             return {"format": ".fcodec", "kind": meta["kind"], "settings": meta.get("settings", {}), "grids": grids}
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, FieldcodecError):
@@ -135,9 +135,18 @@ def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
             raise FormatError(f"{path}: the meta section is not understood: {type(error).__name__}: {error}") from error
 
 
-def _describe_compressed_grid(meta: dict[str, Any], number: int, opened: Container) -> dict[str, Any]:
+def _lengths(opened: Container, number: int) -> dict[str, int]:
+    """Bytes of the sections of a grid that are there; reads nothing."""
     lengths = {name: opened.length(section, number) for name, section in GRID_SECTIONS.items()}
-    sections = {name: length for name, length in lengths.items() if length}
+    return {name: length for name, length in lengths.items() if length}
+
+
+def _packed_lengths(group: Container, row: int) -> dict[str, int]:
+    """The same of a grid of a group of frames."""
+    return {name: len(data) for name, data in PackedSections(group, row).items()}
+
+
+def _describe_compressed_grid(meta: dict[str, Any], sections: dict[str, int]) -> dict[str, Any]:
     opaque = meta.get("opaque")
     if opaque is not None:
         head = {"name": meta["name"], "value_type": opaque["type_name"], "grid_class": "unknown", "active_voxels": None}
@@ -162,6 +171,7 @@ def _describe_compressed_grid(meta: dict[str, Any], number: int, opened: Contain
         "gave_up_voxels": meta.get("gave_up", 0),
         "bytes": sum(sections.values()),
         "sections": sections,
+        "stored_level": int(meta.get("stored_level", 0)) if STORED_LEVEL in sections else None,
         "topology_hash": meta["topology_hash"],
     }
 
@@ -199,6 +209,10 @@ def _print(data: dict[str, Any], console: Console) -> None:
             cells += [f"{tree} tree, {grid['method']}" if tree else grid["method"], _count(grid.get("parameters"))]
         table.add_row(*cells)
     console.print(table)
+    for number, grid in enumerate(data["grids"]):
+        if grid.get("stored_level") is not None:
+            name, size = escape(grid["name"] or f"#{number}"), grid["sections"][STORED_LEVEL]
+            console.print(f"{name}: level {grid['stored_level']} is stored, too: {size:,} bytes", highlight=False)
 
 
 def _count(value: int | None) -> str:

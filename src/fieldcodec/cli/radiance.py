@@ -44,7 +44,7 @@ class Radiance:
     width: Annotated[int | None, arg(metavar="PIXELS")] = None
     """The same by how wide the pictures are to be, at most."""
     minutes: Annotated[float | None, arg(metavar="M")] = None
-    """End after so many minutes, however far the fit is."""
+    """End after so many minutes, however far the fit is; what is compiled before, once on a machine, does not count."""
     cells: Annotated[int | None, arg(metavar="N")] = None
     """Cells along the longest side at the end, 8 to 512, instead of the preset's."""
     steps: Annotated[int | None, arg(metavar="N")] = None

@@ -4,8 +4,9 @@ import mmap
 from pathlib import Path
 
 from fieldcodec.cli.inputs import held_kind
+from fieldcodec.radiance.marks import VERSION_NAME, is_radiance
 
-_MARK = b"radiance_version"  # `radiance.volume.VERSION_NAME`; metadata stands in files as it is
+_MARK = VERSION_NAME.encode()  # metadata stands in files as it is
 
 
 def holds_radiance(path: Path) -> bool:
@@ -18,8 +19,7 @@ def holds_radiance(path: Path) -> bool:
             return data.find(_MARK) >= 0
     if suffix != ".fcodec" or held_kind(path) != "volume":
         return False
-    from fieldcodec.radiance.volume import is_radiance  # these need torch
-    from fieldcodec.volume.compressed import open_volume
+    from fieldcodec.volume.compressed import open_volume  # needs torch
 
     return is_radiance(open_volume(path).grids)
 

@@ -1,7 +1,7 @@
 """What the commands do with files of radiance fields: pictures from new cameras, and comparison with true ones."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from fieldcodec.cli.console import ProgressBars, result, result_json, say
 from fieldcodec.cli.inputs import ConversionOptions, kind_of, open_frame, read_input, refuse_options, require_file
+from fieldcodec.cli.layers import save_layers
 from fieldcodec.cli.outputs import check_output
 from fieldcodec.errors import ExitCode
 from fieldcodec.io.posed import PosedCamera, PosedScene, read_posed
@@ -21,10 +22,8 @@ from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.measure import ViewQuality, measure_views
 from fieldcodec.radiance.pictures import (
     PictureOptions,
-    depth_picture,
     draw,
     look_around,
-    normal_picture,
     parse_camera,
     posed,
     resized,
@@ -57,30 +56,52 @@ def draw_pictures(
 ) -> ExitCode:
     """`fieldcodec render` of a file that holds a radiance field."""
     _refuse_what_volumes_have(options)
-    start, device = time.perf_counter(), choose_device(options.device)
-    with ProgressBars() as bars:
-        field = read_radiance(options.input, bars, device)
-        pictures = draw_field(field, options, outputs, direction, size, bars, device)
-    seconds = time.perf_counter() - start
-    if options.json:
-        written = [str(path) for path in pictures]
-        result_json({"input": str(options.input), "outputs": written, "grid": "radiance field", "seconds": seconds})
-    else:
-        more = f" to {pictures[-1].name}" if len(pictures) > 1 else ""
-        say(f"wrote {pictures[0]}{more}: radiance field in {seconds:.1f} s")
-    return ExitCode.OK
+
+    def read(bars: ProgressBars, device: torch.device) -> RadianceField:
+        return read_radiance(options.input, bars, device)
+
+    facts, what = {"grid": "radiance field"}, "radiance field"
+    return draw_field(options, outputs, direction, size, read, facts=facts, what=what)
 
 
 def draw_field(
-    field: RadianceField,
     options: "Render",
     outputs: Sequence[Path],
     direction: Vector | None,
     size: tuple[int, int] | None,
+    read: Callable[[ProgressBars, torch.device], RadianceField],
+    *,
+    facts: dict[str, str],
+    what: str,
+) -> ExitCode:
+    """Writes the pictures that `fieldcodec render` asks for of any radiance field, and tells of them.
+
+    Args:
+        facts, what: what is told of the field to programs, and to people.
+    """
+    start, device = time.perf_counter(), choose_device(options.device)
+    with ProgressBars() as bars:
+        written = _drawn(options, outputs, direction, size, read(bars, device), bars, device)
+    seconds = time.perf_counter() - start
+    if options.json:
+        paths = [str(path) for path in written]
+        result_json({"input": str(options.input), "outputs": paths, **facts, "seconds": seconds})
+    else:
+        more = f" to {written[-1].name}" if len(written) > 1 else ""
+        say(f"wrote {written[0]}{more}: {what} in {seconds:.1f} s")
+    return ExitCode.OK
+
+
+def _drawn(
+    options: "Render",
+    outputs: Sequence[Path],
+    direction: Vector | None,
+    size: tuple[int, int] | None,
+    field: RadianceField,
     bars: ProgressBars,
     device: torch.device,
 ) -> list[Path]:
-    """Writes the pictures that `fieldcodec render` asks for of any radiance field; returns all their paths."""
+    """Writes pictures; returns all their paths."""
     wanted = PictureOptions(
         background=None if options.transparent else (1.0, 1.0, 1.0),
         supersampling=options.supersampling,
@@ -95,16 +116,8 @@ def draw_field(
             bars.share("render", (before + share) / len(outputs))
 
         taken = draw(field, camera, wanted, on_progress=on_progress)
-        layers = {path: taken.colours}
-        if options.depth:
-            layers[path.with_stem(f"{path.stem}_depth")] = depth_picture(taken.depths)
-        if taken.normals is not None:
-            layers[path.with_stem(f"{path.stem}_normals")] = normal_picture(taken.normals)
-        for place, pixels in layers.items():
-            if place != path:
-                check_output(place, overwrite=options.overwrite)
-            save_image(place, Image.fromarray(pixels))
-        written += list(layers)
+        save_image(path, Image.fromarray(taken.colours))
+        written += [path, *save_layers(options, path, taken.depths, taken.normals)]
     return written
 
 

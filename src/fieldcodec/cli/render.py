@@ -24,6 +24,7 @@ from fieldcodec.cli.inputs import (
     refuse_options,
     require_file,
 )
+from fieldcodec.cli.layers import layer_paths, save_layers
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
 from fieldcodec.cli.radiance_files import holds_radiance
@@ -32,7 +33,8 @@ from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.metrics.ssim import ssim
 from fieldcodec.render.camera import Camera, Vector, turntable
 from fieldcodec.render.figure import Panel, compose
-from fieldcodec.render.options import Look, RenderOptions
+from fieldcodec.render.layers import surface_layers
+from fieldcodec.render.options import Look, RenderOptions, SurfaceColours
 from fieldcodec.render.picture import default_camera, drawn_grid, render, resolved, save_png, shows_surfaces
 
 _AXES = {"x": 0, "y": 1, "z": 2}
@@ -85,12 +87,12 @@ class Render:
     transparent: bool = False
     """Nothing behind the volume: RGBA."""
     depth: bool = False
-    """Radiance fields: also write NAME_depth.png, near white and far dark."""
+    """Surfaces and radiance fields: also write NAME_depth.png, near white and far dark."""
     normals: bool = False
-    """Radiance fields: also write NAME_normals.png."""
+    """Surfaces and radiance fields: also write NAME_normals.png, x, y and z from -1 to 1 as red, green and blue."""
     compare: Annotated[Path | None, arg(metavar="ORIGINAL")] = None
-    """Also draw this volume, alike and beside the other, and print the structural similarity (SSIM); objects of a
-    collection are then drawn without colours."""
+    """Also draw this volume or mesh, alike and beside the other, and print the structural similarity (SSIM); an object
+    of a collection and its mesh in colours where both have some."""
     conversion: Annotated[ConversionOptions, arg(name="")] = field(default_factory=ConversionOptions)
     """How meshes and arrays become volumes."""
     device: str = "auto"
@@ -112,7 +114,8 @@ def run(options: Render) -> ExitCode:
     refuse_frame(options.input, options.frame)
     outputs = _outputs(options)
     for path in outputs:
-        check_output(path, overwrite=options.overwrite, source=options.input)
+        for place in (path, *layer_paths(options, path)):
+            check_output(place, overwrite=options.overwrite, source=options.input)
     wanted, direction, size = _render_options(options), _direction(options), _size(options)
     if holds_radiance(options.input):
         views = import_module("fieldcodec.cli.radiance_views")
@@ -121,38 +124,69 @@ def run(options: Render) -> ExitCode:
     if objects is not None and options.item is None:
         return objects.draw_sheet(options, outputs[0], direction, min(size) if options.size else None)
     if objects is not None and objects.is_radiance(options):
-        return objects.draw_field(options, outputs, direction, size)
-    radiance = {"--depth": options.depth or None, "--normals": options.normals or None}
-    refuse_options(
-        radiance,
-        f"{options.input} is drawn as a surface or a volume; pictures of depth and normals are of radiance fields",
-    )
+        return objects.draw_field(options, outputs, direction, size if options.size else None)
     start = time.perf_counter()
-    similarities = []
     with ProgressBars() as bars:
-        grids = [_read(path, options, bars) for path in sources[1:]]
-        if objects is not None:
-            grid, colours = objects.object_to_draw(options)
-            wanted, grids = replace(wanted, colours=None if options.compare else colours), [grid, *grids]
-        else:
-            grids = [_read(options.input, options, bars), *grids]
+        shown = _shown(options, objects, bars)
         # The original decides what is chosen by itself, so that both are drawn alike.
-        wanted = resolved(wanted, grids[-1])
+        wanted = resolved(wanted, shown[-1].grid)
+        _refuse_layers_without_surface(options, wanted)
         camera = default_camera(
-            tuple(grids), wanted, direction, turning=options.turntable is not None, fov=options.fov,
-            orthographic=options.orthographic, width=size[0], height=size[1],
+            tuple(each.grid for each in shown), wanted, direction, turning=options.turntable is not None,
+            fov=options.fov, orthographic=options.orthographic, width=size[0], height=size[1],
         )  # fmt: skip
         if objects is not None and options.camera is not None:
             camera = objects.named_camera(options.camera, size if options.size else None)
-        frames = turntable(camera, len(outputs))
-        for number, (path, frame) in enumerate(zip(outputs, frames, strict=True)):
-            pictures = _draw(grids, frame, wanted, bars, number, len(outputs))
-            if options.compare is not None:
-                similarities.append(ssim(pictures[1], pictures[0]))
-                pictures = [_side_by_side(options, grids, pictures, similarities[-1])]
-            save_png(path, pictures[0])
-    _report(options, outputs, grids[0], similarities, time.perf_counter() - start)
+        written, similarities = _written(options, shown, wanted, camera, outputs, bars)
+    _report(options, written, shown[0].grid, similarities, time.perf_counter() - start)
     return ExitCode.OK
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What is drawn: a grid, and the colours of its surface where it has some."""
+
+    grid: SparseGrid
+    colours: SurfaceColours | None = None
+
+
+def _shown(options: Render, objects: ModuleType | None, bars: ProgressBars) -> list[_Shown]:
+    """What the input holds, and what it is compared with."""
+    original = [] if options.compare is None else [_Shown(_read(options.compare, options, bars))]
+    if objects is None:
+        return [_Shown(_read(options.input, options, bars)), *original]
+    found = _Shown(*objects.object_to_draw(options))
+    if options.compare is None or found.colours is None:
+        return [found, *original]
+    colours = objects.colours_of_file(options.compare)
+    # Where only one side has colours, both are drawn without, or the pictures would differ in nothing else.
+    return [replace(each, colours=colours and each.colours) for each in (found, replace(original[0], colours=colours))]
+
+
+def _written(
+    options: Render, shown: list[_Shown], wanted: RenderOptions, camera: Camera, outputs: list[Path], bars: ProgressBars
+) -> tuple[list[Path], list[float]]:
+    """Writes all pictures; returns their paths, and how alike both sides are in each where two are drawn."""
+    written, similarities = [], []
+    for number, (path, frame) in enumerate(zip(outputs, turntable(camera, len(outputs)), strict=True)):
+        pictures = _draw(shown, frame, wanted, bars, number, len(outputs))
+        if options.compare is not None:
+            similarities.append(ssim(pictures[1], pictures[0]))
+            pictures = [_side_by_side(options, shown, pictures, similarities[-1])]
+        save_png(path, pictures[0])
+        written.append(path)
+        if options.depth or options.normals:
+            layers = surface_layers(shown[0].grid, frame)
+            written += save_layers(options, path, layers.depths, layers.normals)
+    return written, similarities
+
+
+def _refuse_layers_without_surface(options: Render, wanted: RenderOptions) -> None:
+    layers = {"--depth": options.depth, "--normals": options.normals}
+    if options.compare is not None:
+        refuse_options(layers, "--compare draws two volumes; draw each of them alone for that")
+    if wanted.look is not Look.SURFACE:
+        refuse_options(layers, f"{options.input} is not drawn as a surface; they are of surfaces and radiance fields")
 
 
 def _of_objects(options: Render) -> ModuleType | None:
@@ -244,27 +278,26 @@ def _drawable(volumes: VolumeFile, row: int) -> SparseGrid:
 
 
 def _draw(
-    grids: list[SparseGrid], camera: Camera, wanted: RenderOptions, bars: ProgressBars, number: int, frames: int
+    shown: list[_Shown], camera: Camera, wanted: RenderOptions, bars: ProgressBars, number: int, frames: int
 ) -> list[np.ndarray]:
-    """One picture of each grid; the bar goes over all tiles of all pictures."""
+    """One picture of each; the bar goes over all tiles of all pictures."""
     pictures: list[np.ndarray] = []
-    for grid in grids:
-        before = number * len(grids) + len(pictures)
+    for each in shown:
+        before = number * len(shown) + len(pictures)
 
         def on_progress(share: float, before: int = before) -> None:
-            bars.share("render", (before + share) / (frames * len(grids)))
+            bars.share("render", (before + share) / (frames * len(shown)))
 
-        pictures.append(render(grid, camera, wanted, on_progress=on_progress))
+        pictures.append(render(each.grid, camera, replace(wanted, colours=each.colours), on_progress=on_progress))
     return pictures
 
 
-def _side_by_side(
-    options: Render, grids: list[SparseGrid], pictures: list[np.ndarray], similarity: float
-) -> np.ndarray:
+def _side_by_side(options: Render, shown: list[_Shown], pictures: list[np.ndarray], similarity: float) -> np.ndarray:
     assert options.compare is not None
     panels = [Panel(options.compare.name, pictures[1]), Panel(options.input.name, pictures[0])]
     sizes = f"{options.compare.stat().st_size:,} and {options.input.stat().st_size:,} bytes"
-    title, note = grids[-1].name or "(unnamed)", f"{grids[-1].value_type.name}, {grids[-1].grid_class}"
+    original = shown[-1].grid
+    title, note = original.name or "(unnamed)", f"{original.value_type.name}, {original.grid_class}"
     width = pictures[0].shape[1]
     return np.asarray(compose(title, note, sizes, panels, f"SSIM {similarity:.4f}", width))
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
 from fieldcodec.grid.octree import Octree, cell_edge
 from fieldcodec.nets.recursive_spec import Kind
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 if TYPE_CHECKING:  # it needs torch, without which descriptions are read
     from fieldcodec.radiance.pixels import PixelTable
@@ -60,6 +61,8 @@ class Asset:
     near: DistanceSamples  # around the surface: what distances are fitted to
     volume: DistanceSamples  # evenly from a box around the object: what inside and outside are measured on
     source_bytes: int = 0  # of the file (or files) that the object comes from
+
+    up: ClassVar[Direction] = DEFAULT_UP  # only radiance fields have another
 
     @property
     def has_colours(self) -> bool:
@@ -114,6 +117,7 @@ class RadianceAsset:
     density: DensitySamples
     source_bytes: int = 0  # of the file (or files) that the object comes from
     pictures: ScenePictures | None = None  # that it was taken from; in world space
+    up: Direction = DEFAULT_UP  # the direction in world space that is up for those who look at it
 
     has_colours = True
 

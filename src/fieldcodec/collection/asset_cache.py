@@ -27,6 +27,7 @@ from fieldcodec.collection.asset import (
     SeenSamples,
     SurfaceSamples,
 )
+from fieldcodec.collection.inputs import ObjectSource
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.container.files import write_atomically
 from fieldcodec.errors import FieldcodecError
@@ -47,9 +48,11 @@ class AssetCache:
 
     folder: Path
 
-    def key(self, path: Path, settings: CollectionSettings) -> str:
-        """Where the asset of a file is kept."""
-        chosen = {name: getattr(settings, name) for name in _SETTINGS}
+    def key(self, source: ObjectSource, settings: CollectionSettings) -> str:
+        """Where the asset of a file, or of one of its grids, is kept."""
+        path, chosen = source.path, {name: getattr(settings, name) for name in _SETTINGS}
+        if source.grid is not None:
+            chosen["grid"] = source.grid
         text = json.dumps({"version": _VERSION, "suffixes": path.suffixes[-2:], **chosen}, sort_keys=True)
         return xxhash.xxh3_128_hexdigest(path.read_bytes() + text.encode())
 
@@ -59,8 +62,9 @@ class AssetCache:
         text = json.dumps({"version": _SCENES_VERSION, "pictures": digest, **chosen}, sort_keys=True)
         return xxhash.xxh3_128_hexdigest(text.encode())
 
-    def load(self, key: str, path: Path, name: str) -> AnyAsset | None:
-        """The asset under a key, if it is there and the files beside `path` are those that it was made from."""
+    def load(self, key: str, path: Path, name: str) -> tuple[AnyAsset, dict[str, str]] | None:
+        """The asset under a key, if it is there and the files beside `path` are those that it was made from, with the
+        digests of these."""
         place = self._place(key)
         try:
             with np.load(place, allow_pickle=False) as arrays:
@@ -71,7 +75,7 @@ class AssetCache:
             os.utime(place)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
-        return asset
+        return asset, digests
 
     def store(self, key: str, asset: AnyAsset, digests: dict[str, str]) -> None:
         """Keep an asset; `digests` of the further files that it was made from."""
@@ -115,6 +119,7 @@ def _to_arrays(asset: AnyAsset, digests: dict[str, str]) -> dict[str, Any]:
     }  # fmt: skip
     arrays: dict[str, Any] = {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
     if isinstance(asset, RadianceAsset):
+        arrays["up"] = np.array(asset.up)
         return arrays | {
             "seen_points": asset.seen.points, "directions": asset.seen.directions, "colours": asset.seen.colours,
             "density_points": asset.density.points, "densities": asset.density.densities,
@@ -135,7 +140,8 @@ def _from_arrays(arrays: dict[str, np.ndarray], name: str) -> tuple[AnyAsset, di
     if "densities" in arrays:
         seen = SeenSamples(arrays["seen_points"], arrays["directions"], arrays["colours"])
         density = DensitySamples(arrays["density_points"], arrays["densities"])
-        asset = RadianceAsset(name, placement, seen, density, size)
+        u, v, w = arrays["up"].tolist()
+        asset = RadianceAsset(name, placement, seen, density, size, up=(u, v, w))
     else:
         surface = SurfaceSamples(arrays["points"], arrays["normals"], arrays.get("colours"))
         near = DistanceSamples(arrays["near_points"], arrays["near_distances"])

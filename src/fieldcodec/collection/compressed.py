@@ -18,7 +18,6 @@ from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.sections import (
     SECTIONS,
     StoredFlips,
-    StoredSections,
     decode_corrections,
     decode_latents,
     decode_networks,
@@ -28,11 +27,13 @@ from fieldcodec.collection.sections import (
 )
 from fieldcodec.container.container import Container, Section, open_container, save_container
 from fieldcodec.container.files import is_file_name
+from fieldcodec.container.stored import StoredSections
 from fieldcodec.errors import UnknownItemError, UsageError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, LATENT_UNIT, MAX_LATENT_STEP, FrozenRecursive, tensor_shapes
 from fieldcodec.nets.recursive import RecursiveField
 from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 KEPT_BYTES = 1 << 28  # of unfolded objects
 
@@ -55,7 +56,7 @@ class CompressedCollection:
         networks: FrozenRecursive, latents: np.ndarray, step: int, names: Sequence[str],
         placements: Sequence[Placement], *, octrees: Sequence[Octree | None] | None = None,
         source_bytes: Sequence[int] | None = None, kinds: Sequence[Kind | None] | None = None,
-        settings: Mapping[str, Any] | None = None,
+        ups: Sequence[Direction] | None = None, settings: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None, device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """A collection of trained networks and latents; unfolds every object once, as a decoder will.
@@ -66,6 +67,7 @@ class CompressedCollection:
             octrees: the true ones: where the networks say otherwise, the file corrects them; None for those that the
                 networks say.
             kinds: what the objects are; None for what objects of such networks are by default.
+            ups: of radiance fields, what is up for those who look at them.
 
         Raises:
             UsageError: names are repeated or not allowed, an octree has other levels or too many cells, or the networks
@@ -79,8 +81,9 @@ class CompressedCollection:
         empty = Listing(networks.spec, (), dict(settings or {}), dict(metadata or {}))
         collection = CompressedCollection(empty, sections, SharedNetworks(lambda: networks))
         return collection.with_items(
-            latents, names, placements, octrees=octrees, source_bytes=source_bytes, kinds=kinds, device=device
-        )
+            latents, names, placements, octrees=octrees, source_bytes=source_bytes, kinds=kinds, ups=ups,
+            device=device,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.listing.items)
@@ -181,7 +184,7 @@ class CompressedCollection:
         entry, unfolded, network = self.entry(key), self.unfold(key, device), self.network(device)
         octree, latents = unfolded.octree.cut(lod or self.spec.lods), unfolded.latents[:lod]
         if entry.kind == "radiance":
-            return RadianceItem(network, octree, latents, entry.placement, name=entry.name)
+            return RadianceItem(network, octree, latents, entry.placement, name=entry.name, up=entry.up)
         coloured = entry.kind == "coloured"
         return ItemField(network, octree, latents, entry.placement, name=entry.name, coloured=coloured)
 
@@ -205,7 +208,8 @@ class CompressedCollection:
     def with_items(
         self, latents: np.ndarray, names: Sequence[str], placements: Sequence[Placement], *,
         octrees: Sequence[Octree | None] | None = None, source_bytes: Sequence[int] | None = None,
-        kinds: Sequence[Kind | None] | None = None, device: torch.device | str = "cpu",
+        kinds: Sequence[Kind | None] | None = None, ups: Sequence[Direction] | None = None,
+        device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """With more objects behind the others, by the same networks; arguments as of `of`."""
         objects = len(names)
@@ -216,13 +220,16 @@ class CompressedCollection:
                 f"together; {self.spec.latent} numbers are needed for each object"
             )
         unfolding = self.shared.unfolding(device)
-        none, zeros = [None] * objects, [0] * objects
-        given = zip(names, latents, placements, octrees or none, source_bytes or zeros, kinds or none, strict=True)
+        none = [None] * objects
+        given = zip(
+            names, latents, placements, octrees or none, source_bytes or [0] * objects, kinds or none,
+            ups or [DEFAULT_UP] * objects, strict=True,
+        )  # fmt: skip
         added = [
             store_item(
-                unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size, kind=kind
+                unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size, kind=kind, up=up
             )
-            for name, latent, placement, octree, size, kind in given
+            for name, latent, placement, octree, size, kind, up in given
         ]
         return self._of_items([*(self.stored(position) for position in range(len(self))), *added])
 
@@ -238,7 +245,7 @@ class CompressedCollection:
     @property
     def num_bytes(self) -> dict[str, int]:
         """Of the file: "meta" (with the table of sections), then section by section."""
-        sizes = {name: len(self.sections[name]) for name in SECTIONS}
+        sizes = {name: len(self._section(name)) for name in SECTIONS}
         return {"meta": self._container().num_bytes - sum(sizes.values()), **sizes}
 
     @property
@@ -265,17 +272,22 @@ class CompressedCollection:
 
     @cached_property
     def _latents(self) -> tuple[np.ndarray, int]:
-        return decode_latents(self.sections["latents"], len(self), self.spec.latent, MAX_LATENT_STEP, LATENT_LIMIT)
+        data = self._section("latents")
+        return decode_latents(data, len(self), self.spec.latent, MAX_LATENT_STEP, LATENT_LIMIT)
 
     @cached_property
     def _corrections(self) -> list[StoredFlips]:
-        return decode_corrections(self.sections["tree corrections"], [item.cells for item in self.listing.items])
+        return decode_corrections(self._section("tree corrections"), [item.cells for item in self.listing.items])
+
+    def _section(self, name: str) -> bytes:
+        """None of a section is as good as an empty one."""
+        return self.sections.get(name, b"")
 
     def _of_items(self, items: Sequence[StoredItem]) -> "CompressedCollection":
         """The same networks with these objects."""
         latents = np.array([item.latent for item in items], np.int32).reshape(len(items), self.spec.latent)
         sections = {
-            "networks": self.sections["networks"],
+            "networks": self._section("networks"),
             "latents": encode_latents(latents, self.latent_step),
             "tree corrections": encode_corrections([item.flips for item in items]),
         }
@@ -283,7 +295,7 @@ class CompressedCollection:
         return CompressedCollection(listing, sections, self.shared)
 
     def _container(self) -> Container:
-        stored = [Section(SECTIONS[name], self.sections[name]) for name in SECTIONS if self.sections.get(name)]
+        stored = [Section(SECTIONS[name], data) for name in SECTIONS if (data := self._section(name))]
         return Container([Section.meta(self.listing.to_json()), *stored])
 
 
@@ -298,10 +310,12 @@ def open_collection(path: str | os.PathLike[str]) -> CompressedCollection:
 
 
 def _from_container(opened: Container) -> CompressedCollection:
-    listing, sections = Listing.from_json(opened.meta()), StoredSections(opened)
+    listing, sections = Listing.from_json(opened.meta()), StoredSections(opened, SECTIONS)
 
     def load() -> FrozenRecursive:
-        return FrozenRecursive(listing.spec, *decode_networks(sections["networks"], tensor_shapes(listing.spec)))
+        return FrozenRecursive(
+            listing.spec, *decode_networks(sections.get("networks", b""), tensor_shapes(listing.spec))
+        )
 
     return CompressedCollection(listing, sections, SharedNetworks(load))
 

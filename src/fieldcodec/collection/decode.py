@@ -1,5 +1,6 @@
 """One object of a collection: from its latent to its octree and the latents of its cells, exactly."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import xxhash
 from torch import Tensor
 
 from fieldcodec.collection.asset import Placement
-from fieldcodec.collection.listing import ItemEntry, is_placement, most_cells
+from fieldcodec.collection.listing import ItemEntry, is_direction, is_placement, most_cells
 from fieldcodec.collection.sections import Flips
 from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.grid.octree import Octree
@@ -20,6 +21,9 @@ from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, FrozenRecursive
 from fieldcodec.nets.recursive import RecursiveField
 from fieldcodec.nets.recursive_spec import Kind
 from fieldcodec.nets.rounding import LARGEST
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
+
+_UP_DIGITS = 5
 
 
 @final
@@ -104,7 +108,7 @@ def unfold_item(unfolding: ExactUnfolding, item: StoredItem, step: int) -> Unfol
 
 def store_item(
     unfolding: ExactUnfolding, name: str, latent: np.ndarray, step: int, placement: Placement, *,
-    octree: Octree | None = None, source_bytes: int = 0, kind: Kind | None = None,
+    octree: Octree | None = None, source_bytes: int = 0, kind: Kind | None = None, up: Direction = DEFAULT_UP,
 ) -> StoredItem:  # fmt: skip
     """What a file holds of an object: unfolded once, as a decoder will.
 
@@ -112,10 +116,11 @@ def store_item(
         latent: [D] integers in steps.
         octree: the true one, which the object then has; without it, the one that the networks say.
         kind: what it is; None for what objects of such networks are by default.
+        up: of a radiance field; of others it is not kept.
 
     Raises:
-        UsageError: the octree has another number of levels, or more cells than a file may hold; latent or placement
-            are beyond what it may hold; the networks have no heads for its kind.
+        UsageError: the octree has another number of levels, or more cells than a file may hold; latent, placement or
+            direction are beyond what it may hold; the networks have no heads for its kind.
     """
     spec = unfolding.spec
     kind = kind or spec.kinds[0]
@@ -130,6 +135,8 @@ def store_item(
         raise UsageError(
             f"object {name!r}: {placement} cannot be stored; needed are numbers up to 1e30 and a scale above 0"
         )
+    if not is_direction(up):
+        raise UsageError(f"object {name!r}: its direction upwards is {up}; needed are numbers other than 0, 0, 0")
     if octree is not None and (octree.lods != spec.lods or octree.roots != 1):
         raise UsageError(
             f"object {name!r}: an octree of {octree.roots} objects and {octree.lods} levels was given; needed is one "
@@ -140,8 +147,16 @@ def store_item(
         found, _ = unfolding.unfold(_root(latent, step), [most_cells(spec)] * spec.lods, recorder)
     except FormatError as error:
         raise UsageError(f"object {name!r}: {error}; train it longer, or with fewer levels") from error
-    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes, kind)
+    up = _short(up) if kind == "radiance" else DEFAULT_UP
+    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes, kind, up)
     return StoredItem(entry, latent.astype(np.int32), recorder.flips)
+
+
+def _short(direction: Direction) -> Direction:
+    """Of length 1, without digits that nobody sees but that take bytes."""
+    length = math.hypot(*direction)
+    x, y, z = (round(part / length, _UP_DIGITS) + 0.0 for part in direction)  # no -0
+    return x, y, z
 
 
 def _root(latent: np.ndarray, step: int) -> np.ndarray:

@@ -59,6 +59,7 @@ def encode_collection(
         octrees=training.trees,
         source_bytes=[asset.source_bytes for asset in assets],
         kinds=training.kinds,
+        ups=[asset.up for asset in assets],
         settings={**settings.to_json(), "trained_steps": training.step},
     )
 
@@ -102,6 +103,7 @@ def add_to_collection(
         octrees=training.trees,
         source_bytes=[asset.source_bytes for asset in assets],
         kinds=training.kinds,
+        ups=[asset.up for asset in assets],
     )
 
 

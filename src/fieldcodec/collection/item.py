@@ -4,7 +4,7 @@ In the cells of its shell the networks answer. Elsewhere they were never fitted:
 distance with the sign of the empty region (`regions`), which is all that a ray needs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -13,23 +13,17 @@ import torch
 from torch import Tensor
 
 from fieldcodec.collection.asset import Placement
-from fieldcodec.collection.heads import Heads, parts_of
+from fieldcodec.collection.heads import parts_of
+from fieldcodec.collection.object_field import ObjectField, check_interpolation, unfolded
 from fieldcodec.collection.regions import EmptyRegions
-from fieldcodec.collection.unfold import unfold_predicted
 from fieldcodec.errors import UsageError
-from fieldcodec.grid.octree import Octree, cell_edge
-from fieldcodec.grid.sampling import index_points
-from fieldcodec.grid.transform import GridTransform
+from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.fused_interpolation import with_slopes
 from fieldcodec.nets.recursive import RecursiveField
 
-SPACES = {"world": "world", "model": "index"}  # names here -> those of `index_points`
-INTERPOLATIONS = ("trilinear", "field")  # both are the field itself: latents are trilinear, what follows is smooth
-_MAX_CELLS = 1 << 24
-
 
 @final
-class ItemField:
+class ItemField(ObjectField):
     """A `Field` of one channel (signed distance, negative inside) or four (and red, green, blue in 0 .. 1, sRGB)."""
 
     def __init__(
@@ -44,23 +38,14 @@ class ItemField:
         threads: int | None = None,
         may_leak: bool = False,
     ) -> None:
-        """
-        Args:
-            octree: of this object alone.
-            latents: of each level from 1 on [cells, D], in the order of its cells, on the device of the network.
-            placement: of the cube [-1, 1]^3 in the world; by default the world is the cube.
-            coloured: whether it has colours; by default where the network has them.
-            threads: on the host; by default one for each processor.
-            may_leak: the octree is a guess of the networks, whose shell may have holes.
+        """Arguments and errors as of `ObjectField`.
 
-        Raises:
-            UsageError: these do not fit each other.
+        Args:
+            coloured: whether it has colours; by default where the network has them.
+            may_leak: the octree is a guess of the networks, whose shell may have holes.
         """
-        self._heads = Heads(network, octree, latents, threads)
-        self.network, self.octree, self.latents = network, octree, self._heads.latents
+        super().__init__(network, octree, latents, placement, name, threads)
         self.has_colours = "coloured" in network.spec.kinds if coloured is None else coloured
-        self.placement, self.name = placement or Placement(), name
-        self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
         self._may_leak = may_leak
 
     @staticmethod
@@ -73,22 +58,12 @@ class ItemField:
         Raises:
             UsageError: the latent does not fit the network, or unfolds without end.
         """
-        octree, latents = unfold_predicted(network, latent.reshape(1, -1), _MAX_CELLS)
+        octree, latents = unfolded(network, latent)
         return ItemField(network, octree, latents, placement, name=name, coloured=coloured, may_leak=True)
 
     @property
     def channels(self) -> int:
         return 4 if self.has_colours else 1
-
-    @property
-    def lods(self) -> int:
-        """Levels of detail below the root."""
-        return self.octree.lods
-
-    @property
-    def edge(self) -> float:
-        """Edge of the finest cells, in the cube."""
-        return cell_edge(self.lods)
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -126,8 +101,7 @@ class ItemField:
         Raises:
             UsageError: an argument is not allowed.
         """
-        if interpolation not in INTERPOLATIONS:
-            raise UsageError(f"interpolation is {interpolation!r}; allowed are {', '.join(INTERPOLATIONS)}")
+        check_interpolation(interpolation)
 
         def answer(flat: np.ndarray) -> np.ndarray:
             distances = self._distances(flat, lod)[:, None] * self._unit(space)
@@ -188,11 +162,3 @@ class ItemField:
 
     def _unit(self, space: str) -> float:
         return self.placement.scale if space == "world" else 1.0
-
-    def _asked(self, points: Any, space: str, lod: int | None, answer: Callable[[np.ndarray], np.ndarray]) -> Any:
-        if lod is not None and not 1 <= lod <= self.lods:
-            raise UsageError(f"level of detail is {lod}; allowed are 1 to {self.lods}")
-        if space not in SPACES:
-            raise UsageError(f"space is {space!r}; allowed are {', '.join(SPACES)}")
-        flat, shaped = index_points(points, SPACES[space], self._transform)
-        return shaped(answer(flat.astype(np.float32)).astype(np.float32, copy=False))

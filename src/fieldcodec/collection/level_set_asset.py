@@ -6,10 +6,9 @@ Distances are those to that surface, not the grid's: its trilinear samples are a
 none beyond its narrow band.
 """
 
-from pathlib import Path
-
 from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.ground_truth import asset_of_mesh
+from fieldcodec.collection.inputs import ObjectSource
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import InputError, UnsupportedGridError
 from fieldcodec.grid.iso_surface import iso_surface
@@ -33,23 +32,17 @@ def asset_of_level_set(grid: SparseGrid, name: str, settings: CollectionSettings
     return asset_of_mesh(mesh, name, settings, source_bytes=source_bytes)
 
 
-def the_level_set(volumes: VolumeFile, path: Path) -> SparseGrid:
-    """The one level set of a file.
+def level_set_of(volumes: VolumeFile, source: ObjectSource) -> SparseGrid:
+    """The level set of a file that an object is made from.
 
     Raises:
-        InputError: the file has several level sets.
-        UnsupportedGridError: it has none.
+        UnsupportedGridError: there is none.
     """
-    grids = _level_sets(volumes)
-    if not grids:
-        raise UnsupportedGridError(
-            f"{path} holds no level set and no radiance field; objects of a collection are one of these"
-        )
-    if len(grids) > 1:
-        names = ", ".join(repr(grid.name) for grid in grids)
-        raise InputError(f"{path} holds {len(grids)} level sets ({names}), but one file is one object; split it")
-    return grids[0]
-
-
-def _level_sets(volumes: VolumeFile) -> list[SparseGrid]:
-    return [grid for grid in volumes if isinstance(grid, SparseGrid) and grid.is_level_set]
+    rows = range(len(volumes.grids)) if source.grid is None else [source.grid]
+    for row in rows:
+        grid = volumes.grids[row]
+        if isinstance(grid, SparseGrid) and grid.is_level_set:
+            return grid
+    raise UnsupportedGridError(
+        f"{source} holds no level set and no radiance field; objects of a collection are one of these"
+    )

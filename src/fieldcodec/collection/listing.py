@@ -1,5 +1,6 @@
 """The META section of a collection: what it holds, object by object, readable without torch."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from fieldcodec.container.container import Container
 from fieldcodec.container.files import is_file_name
 from fieldcodec.errors import FormatError
 from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 KIND = "collection"
 MAX_ITEMS = 1 << 16
@@ -18,6 +20,7 @@ MAX_CELLS = 1 << 24  # of one level of one object
 MAX_NUMBERS = 1 << 29  # in the latents of one level of one object
 _HASH = re.compile("[0-9a-f]{16}")
 _LARGEST_COORDINATE = 1e30
+_SHORTEST_UP = 1e-6
 _KEYS = {"name", "centre", "scale", "cells", "tree", "source_bytes"}
 
 
@@ -36,10 +39,15 @@ class ItemEntry:
     """Of the file (or files) that the object comes from; 0: not known."""
     kind: Kind = "distance"
     """One of the network's kinds."""
+    up: Direction = DEFAULT_UP
+    """Of radiance fields: the direction in world space that is up for those who look at them."""
 
     def to_json(self, spec: RecursiveSpec) -> dict[str, Any]:
-        """The kind is left out where it is the one that objects of such networks are unless it is said."""
-        return ({} if self.kind == spec.kinds[0] else {"kind": self.kind}) | {
+        """Left out are the kind where it is the one that objects of such networks are unless it is said, and the
+        usual up."""
+        kind = {} if self.kind == spec.kinds[0] else {"kind": self.kind}
+        up = {} if self.up == DEFAULT_UP else {"up": list(self.up)}
+        return {**kind, **up} | {
             "name": self.name,
             "centre": [float(x) for x in self.placement.centre],
             "scale": float(self.placement.scale),
@@ -70,7 +78,8 @@ class ItemEntry:
             raise FormatError(f"{what}: it is of kind {kind!r}; the networks are for {', '.join(spec.kinds)}")
         x, y, z = (float(value) for value in centre)
         placement, cells = Placement((x, y, z), float(scale)), _cells(data["cells"], spec, what)
-        return ItemEntry(name, placement, cells, data["tree"], data["source_bytes"], kind)
+        up = _up(data.get("up", DEFAULT_UP), what) if kind == "radiance" else DEFAULT_UP
+        return ItemEntry(name, placement, cells, data["tree"], data["source_bytes"], kind, up)
 
 
 @final
@@ -140,6 +149,7 @@ def describe_collection(opened: Container) -> dict[str, Any]:
                 "cells": list(item.cells),
                 "tree_hash": item.tree,
                 "source_bytes": item.source_bytes,
+                **({"up": list(item.up)} if item.kind == "radiance" else {}),
             }
             for item in listing.items
         ],
@@ -159,6 +169,18 @@ def first_repeated(names: Sequence[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+def is_direction(numbers: Sequence[float]) -> bool:
+    """Whether a file can hold three numbers as a direction."""
+    return all(_is_coordinate(x) for x in numbers) and math.hypot(*numbers) >= _SHORTEST_UP
+
+
+def _up(numbers: Any, what: str) -> Direction:
+    if not isinstance(numbers, list | tuple) or len(numbers) != 3 or not is_direction(numbers):
+        raise FormatError(f"{what}: its direction upwards is {numbers!r}; needed are three numbers other than 0, 0, 0")
+    x, y, z = (float(value) for value in numbers)
+    return x, y, z
 
 
 def _cells(cells: Any, spec: RecursiveSpec, what: str) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from fieldcodec.collection.asset import AnyAsset, Asset, RadianceAsset
 from fieldcodec.collection.item import ItemField
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import ColouredMesh, default_resolution, mesh_of_item
+from fieldcodec.io.mesh.read import Mesh
+from fieldcodec.io.mesh.sample import surface_points
 from fieldcodec.io.posed import PosedScene
 from fieldcodec.metrics.images import mean_of as mean_of_images
 from fieldcodec.metrics.shapes import (
@@ -17,7 +19,6 @@ from fieldcodec.metrics.shapes import (
     colour_psnr,
     match_surfaces,
     overlap,
-    sample_triangles,
     sampling_floor,
     triangle_area,
 )
@@ -215,11 +216,11 @@ def _matched(
     """Both surfaces compared by `count` points of each, and the area of the decoded one."""
     if not len(decoded.mesh.triangles):
         return None, 0.0
-    vertices = item.placement.to_model(decoded.mesh.vertices)
-    found, normals = sample_triangles(vertices, decoded.mesh.triangles, count, np.random.default_rng(seed))
-    surface = asset.surface
-    match = match_surfaces(surface.points[:count], found, surface.normals[:count], normals, threads=threads)
-    return match, triangle_area(vertices, decoded.mesh.triangles)
+    mesh = Mesh(item.placement.to_model(decoded.mesh.vertices), decoded.mesh.triangles)
+    found = surface_points(mesh, count, np.random.default_rng(seed))
+    true, normals = asset.surface.points[:count], asset.surface.normals[:count]
+    match = match_surfaces(true, found.points, normals, found.normals, threads=threads)
+    return match, triangle_area(mesh.vertices, mesh.triangles)
 
 
 def _floor(points: np.ndarray, count: int, area: float, threads: int | None) -> float:

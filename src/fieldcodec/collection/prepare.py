@@ -1,44 +1,59 @@
 """Objects of a collection from files: several at a time, and at once where they were prepared before."""
 
+import json
 import os
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from fieldcodec.collection.asset import AnyAsset, RadianceAsset
 from fieldcodec.collection.asset_cache import AssetCache, default_folder
 from fieldcodec.collection.ground_truth import asset_of_mesh
-from fieldcodec.collection.inputs import find_inputs, is_scene, is_volume
-from fieldcodec.collection.level_set_asset import asset_of_level_set, the_level_set
+from fieldcodec.collection.inputs import ObjectSource, find_inputs, is_scene, is_volume
+from fieldcodec.collection.level_set_asset import asset_of_level_set, level_set_of
 from fieldcodec.collection.radiance_truth import asset_of_radiance
 from fieldcodec.collection.scene_asset import asset_of_scene, scene_digest, with_pictures
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import FieldcodecError, InputError, MissingPackageError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
+from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.io.mesh.appearance import read_coloured_mesh
-from fieldcodec.io.mesh.read import read_mesh
+from fieldcodec.io.mesh.companions import Companions
+from fieldcodec.io.mesh.read import kind_and_bytes, read_mesh
 from fieldcodec.io.posed import read_posed
 from fieldcodec.io.reading import reading
 from fieldcodec.io.volumes import read_volumes
-from fieldcodec.radiance.volume import from_volumes, is_radiance
+from fieldcodec.radiance.marks import is_radiance
+from fieldcodec.radiance.volume import from_volumes
 
 STAGE = "samples of the objects"
 _MOST_THREADS = 8  # each needs some hundred megabytes
+
+_Files = dict[Path, int]
+"""The files that an object comes from, with their bytes."""
 
 
 def prepare(
     paths: Sequence[str | os.PathLike[str]],
     settings: CollectionSettings,
     *,
+    names: Collection[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     keep: bool = True,
     on_event: OnEvent = ignore_event,
 ) -> list[AnyAsset]:
     """The objects of meshes, level sets and posed pictures, in the order given.
 
+    `source_bytes` of them add up to those of all files: a file that several objects come from, such as a texture that
+    they share, is divided among them.
+
     Args:
         paths: files, folders and patterns; see `find_inputs`.
+        names: of the objects that are wanted; all unless given.
         cache: the folder that assets are kept in; the platform's own for such things where None.
         keep: False looks into no cache and writes none.
         on_event: called with a `FitEvent` after each object, and with those of the fits of grids to pictures; from
@@ -49,8 +64,9 @@ def prepare(
         MissingPackageError: trimesh is not installed.
     """
     inputs = find_inputs(paths)
+    wanted = [name for name in inputs if names is None or name in names]
     store = AssetCache(default_folder() if cache is None else Path(cache)) if keep else None
-    on_event(FitEvent(STAGE, 0, len(inputs)))
+    on_event(FitEvent(STAGE, 0, len(wanted)))
     stopping = threading.Event()
 
     def on_fit(event: FitEvent) -> None:
@@ -58,18 +74,27 @@ def prepare(
             raise KeyboardInterrupt
         on_event(event)
 
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS, len(inputs))) as pool:
-        jobs = [pool.submit(_asset, name, path, settings, store, on_fit) for name, path in inputs.items()]
+    files: dict[Path, list[str]] = {}
+    for name in wanted:
+        files.setdefault(inputs[name].path, []).append(name)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS, max(len(files), 1))) as pool:
+        jobs = {
+            pool.submit(_assets, {name: inputs[name] for name in some}, settings, store, on_fit): len(some)
+            for some in files.values()
+        }
         try:
-            for done, _ in enumerate(as_completed(jobs), 1):
-                on_event(FitEvent(STAGE, done, len(inputs)))
+            done = 0
+            for job in as_completed(jobs):
+                done += jobs[job]
+                on_event(FitEvent(STAGE, done, len(wanted)))
         finally:
             stopping.set()
             pool.shutdown(cancel_futures=True)
-    return _results(jobs)
+    made = {asset.name: (asset, parts) for asset, parts in _results(list(jobs))}
+    return _with_shares([made[name] for name in wanted])
 
 
-def _results(jobs: list[Future[AnyAsset]]) -> list[AnyAsset]:
+def _results(jobs: list[Future[list[tuple[AnyAsset, _Files]]]]) -> list[tuple[AnyAsset, _Files]]:
     """What the jobs gave; their errors as one, for people who want to mend all files at once."""
     errors = [error for job in jobs if (error := job.exception()) is not None]
     for error in errors:
@@ -77,53 +102,96 @@ def _results(jobs: list[Future[AnyAsset]]) -> list[AnyAsset]:
             raise error
     if errors:
         raise InputError("\n".join(map(str, errors)))
-    return [job.result() for job in jobs]
+    return [each for job in jobs for each in job.result()]
 
 
-def _asset(
-    name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None, on_event: OnEvent
-) -> AnyAsset:
+def _with_shares(made: Sequence[tuple[AnyAsset, _Files]]) -> list[AnyAsset]:
+    """The assets, the bytes of each file divided among those that come from it."""
+    users, before = Counter(file for _, files in made for file in files), Counter[Path]()
+    assets = []
+    for asset, files in made:
+        share = 0
+        for file, size in files.items():
+            each, rest = divmod(size, users[file])
+            share += each + (before[file] < rest)
+            before[file] += 1
+        assets.append(replace(asset, source_bytes=share))
+    return assets
+
+
+def _assets(
+    sources: dict[str, ObjectSource], settings: CollectionSettings, store: AssetCache | None, on_event: OnEvent
+) -> list[tuple[AnyAsset, _Files]]:
+    """The objects of one file, by name."""
+    (path,) = {source.path for source in sources.values()}
+    made = []
     with reading(str(path)):
-        asset = _prepared(name, path, settings, cache, on_event)
-        if settings.picture_share and isinstance(asset, RadianceAsset) and is_scene(path):
-            return with_pictures(asset, read_posed(path), settings)
-        return asset
+        volumes = lru_cache(lambda: read_volumes(path, on_unsupported=lambda refused: None))
+        for name, source in sources.items():
+            asset, digests = _prepared(name, source, settings, store, volumes, on_event)
+            if settings.picture_share and isinstance(asset, RadianceAsset) and is_scene(path):
+                asset = with_pictures(asset, read_posed(path), settings)
+            made.append((asset, {path: asset.source_bytes} if is_scene(path) else _files(path, digests)))
+    return made
+
+
+def _files(path: Path, digests: dict[str, str]) -> _Files:
+    """A file and those beside it of which there are digests."""
+    companions = Companions(path)
+    for name in (name for name, digest in digests.items() if digest):
+        companions.get(name)
+    return {file.resolve(): file.stat().st_size for file in (path, *companions.found.values())}
 
 
 def _prepared(
-    name: str, path: Path, settings: CollectionSettings, cache: AssetCache | None, on_event: OnEvent
-) -> AnyAsset:
-    """The asset of a file, as it is kept."""
-    key = _key(path, settings, cache) if cache else ""
-    kept = cache.load(key, path, name) if cache else None
+    name: str, source: ObjectSource, settings: CollectionSettings, store: AssetCache | None,
+    volumes: Callable[[], VolumeFile], on_event: OnEvent,
+) -> tuple[AnyAsset, dict[str, str]]:  # fmt: skip
+    """The asset of an object, as it is kept, and the hashes of the further files that it was made from."""
+    key = _key(source, settings, store) if store else ""
+    kept = store.load(key, source.path, name) if store else None
     if kept is not None:
         return kept
     try:
-        asset, digests = _made(name, path, settings, on_event)
+        asset, digests = _made(name, source, settings, volumes, on_event)
     except InputError as error:
-        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
-    if cache:
-        cache.store(key, asset, digests)
-    return asset
+        raise error if str(source.path) in str(error) else type(error)(f"{source}: {error}") from error
+    if store:
+        store.store(key, asset, digests)
+    return asset, digests
 
 
-def _key(path: Path, settings: CollectionSettings, cache: AssetCache) -> str:
-    return cache.key_of_scene(scene_digest(path), settings) if is_scene(path) else cache.key(path, settings)
+def _key(source: ObjectSource, settings: CollectionSettings, store: AssetCache) -> str:
+    if is_scene(source.path):
+        return store.key_of_scene(scene_digest(source.path), settings)
+    return store.key(source, settings)
 
 
-def _made(name: str, path: Path, settings: CollectionSettings, on_event: OnEvent) -> tuple[AnyAsset, dict[str, str]]:
-    """The asset of a file, and the hashes of the further files that it was made from."""
+def _made(
+    name: str, source: ObjectSource, settings: CollectionSettings, volumes: Callable[[], VolumeFile], on_event: OnEvent
+) -> tuple[AnyAsset, dict[str, str]]:
+    """The asset of an object, and the hashes of the further files that it was made from.
+
+    Args:
+        volumes: reads the grids of its file.
+    """
+    path = source.path
     if is_scene(path):
         return asset_of_scene(read_posed(path), name, settings, on_event), {}
-    size = path.stat().st_size
     if is_volume(path):
-        volumes = read_volumes(path, on_unsupported=lambda refused: None)
-        if is_radiance(volumes):
-            return asset_of_radiance(from_volumes(volumes), name, settings, source_bytes=size), {}
-        return asset_of_level_set(the_level_set(volumes, path), name, settings, source_bytes=size), {}
+        if source.grid is None and is_radiance(volumes()):
+            return asset_of_radiance(from_volumes(volumes()), name, settings), {}
+        return asset_of_level_set(level_set_of(volumes(), source), name, settings), {}
     if settings.colour == "none":
-        return asset_of_mesh(read_mesh(path), name, settings, source_bytes=size), {}
+        return asset_of_mesh(read_mesh(path), name, settings), _buffers(path)
     coloured = read_coloured_mesh(path)
-    size += coloured.companions.num_bytes()
-    asset = asset_of_mesh(coloured.mesh, name, settings, appearance=coloured.appearance, source_bytes=size)
+    asset = asset_of_mesh(coloured.mesh, name, settings, appearance=coloured.appearance)
     return asset, coloured.companions.digests()
+
+
+def _buffers(path: Path) -> dict[str, str]:
+    """The hashes of the files beside a `.gltf` that hold its shape."""
+    kind, data = kind_and_bytes(path)
+    parts = json.loads(data).get("buffers", []) if kind == "gltf" else []
+    names = [part["uri"] for part in parts if not part.get("uri", "data:").startswith("data:")]
+    return {name: Companions(path).digest(name) for name in names}

@@ -49,7 +49,7 @@ def grid_of_item(item: RadianceItem, resolution: int | None = None) -> RadianceG
         every = item.sample(np.repeat(points[seen], _DIRECTIONS, axis=0), np.tile(ways, (len(seen), 1)))
         colours = every[:, 1:].reshape(len(seen), _DIRECTIONS, 3)
         shades[seen] = np.einsum("hd,ndc->nhc", towards, colours - 0.5)
-    return RadianceGrid(lattice, torch.from_numpy(thickness), torch.from_numpy(shades))
+    return RadianceGrid(lattice, torch.from_numpy(thickness), torch.from_numpy(shades), item.up)
 
 
 def _lattice(item: RadianceItem, cells: np.ndarray, resolution: int) -> CornerLattice:

@@ -13,22 +13,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fieldcodec.collection.asset import Placement
-from fieldcodec.collection.heads import Heads
-from fieldcodec.collection.unfold import unfold_predicted
+from fieldcodec.collection.finest_cells import FinestCells
+from fieldcodec.collection.object_field import ObjectField, check_interpolation, unfolded
 from fieldcodec.errors import UsageError
-from fieldcodec.grid.octree import Octree, cell_edge
-from fieldcodec.grid.sampling import index_points
-from fieldcodec.grid.transform import GridTransform
+from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.opacity import density_of
 from fieldcodec.nets.recursive import RecursiveField
 from fieldcodec.radiance.field import Occupancy, RadianceField
-
-SPACES = {"world": "world", "model": "index"}  # names here -> those of `index_points`
-_MAX_CELLS = 1 << 24
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 
 @final
-class RadianceItem(RadianceField):
+class RadianceItem(ObjectField, RadianceField):
     """An object of kind "radiance"; as a `Field` it has four channels: density, red, green and blue."""
 
     channels = 4
@@ -42,57 +38,48 @@ class RadianceItem(RadianceField):
         placement: Placement | None = None,
         *,
         name: str = "",
+        up: Direction = DEFAULT_UP,
         threads: int | None = None,
     ) -> None:
-        """
+        """Arguments and errors as of `ObjectField`.
+
         Args:
-            octree: of this object alone, of all levels of detail or the first ones.
-            latents: of each level from 1 on [cells, D], in the order of its cells, on the device of the network.
-            placement: of the cube [-1, 1]^3 in the world; by default the world is the cube.
-            threads: on the host; by default one for each processor.
+            up: the direction in world space that is up for those who look at it.
 
         Raises:
-            UsageError: these do not fit each other, or the network holds no radiance fields.
+            UsageError: the network holds no radiance fields.
         """
         if "radiance" not in network.spec.kinds:
             raise UsageError("this collection holds no radiance fields")
-        self._heads = Heads(network, octree, latents, threads)
-        self.network, self.octree, self.latents = network, octree, self._heads.latents
-        self.placement, self.name = placement or Placement(), name
-        self._transform = GridTransform.uniform(self.placement.scale, self.placement.centre)
+        super().__init__(network, octree, latents, placement, name, threads)
         self._geometry, colour = network.spec.heads("radiance")
-        self._colour = str(colour)
+        self._colour, self._up = str(colour), up
 
     @staticmethod
     def predicted(
-        network: RecursiveField, latent: Tensor, placement: Placement | None = None, *, name: str = ""
-    ) -> "RadianceItem":
+        network: RecursiveField, latent: Tensor, placement: Placement | None = None, *, name: str = "",
+        up: Direction = DEFAULT_UP,
+    ) -> "RadianceItem":  # fmt: skip
         """The object of a latent [D], unfolded along the occupancy that the network predicts for it.
 
         Raises:
             UsageError: the latent does not fit the network, or unfolds without end.
         """
-        octree, latents = unfold_predicted(network, latent.reshape(1, -1), _MAX_CELLS)
-        return RadianceItem(network, octree, latents, placement, name=name)
+        return RadianceItem(network, *unfolded(network, latent), placement, name=name, up=up)
 
     @property
-    def lods(self) -> int:
-        """Levels of detail below the root."""
-        return self.octree.lods
+    def up(self) -> Direction:
+        return self._up
 
-    @property
-    def edge(self) -> float:
-        """Edge of the finest cells, in the cube."""
-        return cell_edge(self.lods)
+    @cached_property
+    def _cells(self) -> FinestCells:
+        return FinestCells(self.octree)
 
     @cached_property
     def occupancy(self) -> Occupancy:
         """The finest cells, in the smallest box that holds them."""
-        cells = self.octree.cells(self.lods)[1]
-        low, high = (cells.min(axis=0), cells.max(axis=0) + 1) if len(cells) else (np.zeros(3), np.ones(3))
-        occupied = np.zeros((high - low).astype(int), bool)
-        occupied[tuple((cells - low).astype(int).T)] = True
-        return Occupancy(self.placement.to_world(low * self.edge - 1), self.placement.scale * self.edge, occupied)
+        low = self.placement.to_world(self._cells.low)
+        return Occupancy(low, self.placement.scale * self.edge, self._cells.occupied)
 
     @property
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -132,23 +119,18 @@ class RadianceItem(RadianceField):
         Raises:
             UsageError: an argument is not allowed.
         """
-        if lod is not None and not 1 <= lod <= self.lods:
-            raise UsageError(f"level of detail is {lod}; allowed are 1 to {self.lods}")
-        if space not in SPACES or interpolation not in ("trilinear", "field"):
-            raise UsageError(f"space {space!r} or interpolation {interpolation!r} is not known; see the documentation")
-        flat, shaped = index_points(points, SPACES[space], self._transform)
-        found = self._sampled(flat, _directions(directions, len(flat)), lod)
-        found[:, 0] /= self.placement.scale if space == "world" else 1.0
-        return shaped(found)
+        check_interpolation(interpolation)
+
+        def answer(flat: np.ndarray) -> np.ndarray:
+            found = self._sampled(flat, _directions(directions, len(flat)), lod)
+            found[:, 0] /= self.placement.scale if space == "world" else 1.0
+            return found
+
+        return self._asked(points, space, lod, answer)
 
     def in_cells(self, points: np.ndarray) -> np.ndarray:
         """[n] bool: whether [n, 3] points of the cube are in a finest cell."""
-        grid = self.occupancy
-        low = self.placement.to_model(grid.low)
-        cells = np.floor((np.nan_to_num(points, nan=9.0) - low) / self.edge).astype(np.int64)
-        inside = ((cells >= 0) & (cells < grid.cells.shape)).all(axis=1)
-        inside[inside] = grid.cells[tuple(cells[inside].T)]
-        return np.asarray(inside)
+        return self._cells.hold(points)
 
     def _sampled(
         self, points: np.ndarray, directions: np.ndarray, lod: int | None, only_dense: bool = False

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from fieldcodec.collection.asset import DensitySamples, Placement, RadianceAsset, SeenSamples, dilated_octree
+from fieldcodec.collection.finest_cells import FinestCells
 from fieldcodec.collection.ground_truth import EXTENT, rounded_placement
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import InputError
-from fieldcodec.grid.octree import Octree, cell_edge
 from fieldcodec.radiance.composite import transmittances
 from fieldcodec.radiance.field import Occupancy, RadianceField
 from fieldcodec.radiance.march import STEP, RayMarcher
@@ -69,7 +69,7 @@ def asset_of_radiance(
     inside = placement.to_model(points[chosen]).astype(np.float32)
     chosen, inside = chosen[(np.abs(inside) <= 1).all(axis=1)], inside[(np.abs(inside) <= 1).all(axis=1)]
     places = placement.to_model(lit).astype(np.float32)
-    near = np.flatnonzero(_in_finest_cells(dilated_octree(inside, settings.lods), places))
+    near = np.flatnonzero(FinestCells(dilated_octree(inside, settings.lods)).hold(places))
     near = near[rng.permutation(len(near))[: 2 * settings.surface_points]]
     densities = placement.scale * _densities(radiance, lit[near])
     return RadianceAsset(
@@ -78,6 +78,7 @@ def asset_of_radiance(
         seen=SeenSamples(inside, directions[chosen], (colours[chosen] * 255).round().astype(np.uint8)),
         density=DensitySamples(places[near], densities.astype(np.float32)),
         source_bytes=source_bytes,
+        up=radiance.up,
     )
 
 
@@ -190,14 +191,3 @@ def _placement(points: np.ndarray) -> Placement:
     if not reach > 0 or not math.isfinite(reach):
         raise InputError("all that is to be seen of the radiance field is at one point")
     return rounded_placement((low + high) / 2, reach / EXTENT)
-
-
-def _in_finest_cells(tree: Octree, points: np.ndarray) -> np.ndarray:
-    """[n] bool: whether [n, 3] points of the cube, or outside it, are in the finest cells."""
-    side = 1 << tree.lods
-    occupied = np.zeros((side, side, side), bool)
-    occupied[tuple(tree.cells(tree.lods)[1].T)] = True
-    inside = (np.abs(points) < 1).all(axis=1)
-    cells = np.minimum(((points[inside] + 1.0) / cell_edge(tree.lods)).astype(np.int64), side - 1)
-    inside[inside] = occupied[tuple(cells.T)]
-    return np.asarray(inside)

@@ -1,15 +1,14 @@
 """What a `.fcodec` file holds of a collection, section by section (docs/format.md). No torch."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.coding.integers import decode_integers, encode_integers
 from fieldcodec.coding.weights import MAX_WEIGHT, decode_weights, encode_weights
-from fieldcodec.container.container import Container
-from fieldcodec.container.format import WHOLE_FILE, SectionId
+from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError, UsageError
 
 # name in reports -> section
@@ -26,23 +25,6 @@ _NUMBERS_OF_A_BYTE = 256
 Flips = tuple[np.ndarray, ...]
 """Of each level from 1 on: [n] int64, rising places among all children of the level above, where the octree differs
 from what the networks say."""
-
-
-class StoredSections(Mapping[str, bytes]):
-    """The sections of an opened file, read (and their checksums verified) when asked for; absent ones are empty."""
-
-    def __init__(self, opened: Container) -> None:
-        self._opened = opened
-
-    def __getitem__(self, name: str) -> bytes:
-        section = SECTIONS[name]
-        return self._opened.read(section) if (section, WHOLE_FILE) in self._opened else b""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(SECTIONS)
-
-    def __len__(self) -> int:
-        return len(SECTIONS)
 
 
 def encode_networks(tensors: Sequence[np.ndarray], steps: np.ndarray) -> bytes:

@@ -90,6 +90,8 @@ class CollectionTraining:
         """Trains to the end of the schedule, a step at each turn, so that a caller can look, save or stop."""
         # on a CPU the threads work on different objects, not on the same product
         with fitting_precision(self.device), one_thread() if self.device.type == "cpu" else nullcontext():
+            if self.progress < 1:
+                self._warm_up()
             while self.progress < 1:
                 start = time.monotonic()
                 losses = self._make_step()
@@ -170,6 +172,15 @@ class CollectionTraining:
         self._queue = list(state["queue"])
         self._weight_steps, self._latent_step = state["weight_steps"], state["latent_step"]
         self.step, self.seconds, self.smooth = state["progress"]
+
+    def _warm_up(self) -> None:
+        """Gradients for an object of each kind: what is compiled or loaded at first takes no time of the fit."""
+        options = replace(self._options, rays=1 if self.settings.picture_share else 0)
+        for number in {kind: number for number, kind in enumerate(self.kinds)}.values():
+            batch = make_batch(
+                [self.assets[number]], [self.trees[number]], options, np.random.default_rng(0), self.device
+            )
+            self._gradients([number], batch, 1.0)
 
     def _make_step(self) -> Losses:
         chosen = self._choose()

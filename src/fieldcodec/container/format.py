@@ -49,6 +49,7 @@ class SectionId(IntEnum):
     RECURSIVE_NETWORKS = 25  # of a collection: the networks that all objects share
     LATENTS = 26  # of a collection: what unfolds to an object, for each
     TREE_CORRECTIONS = 27  # of a collection: where octrees differ from what the networks say
+    STORED_LEVEL = 28  # the grid at a coarser resolution, a file inside the file; need not be understood
 
 
 class SectionFlag(IntFlag):

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32, Int8
-from torch import Tensor
-from torch.nn import functional
+from jaxtyping import Float32, Int8
 
+from fieldcodec.fit.refinement_steps import optimise
 from fieldcodec.lattice.refinement import Refinement, Sight, rounded_weights, shapes_of
-from fieldcodec.lattice.refinement_kernels import LEAK, ONE, WEIGHT_SHIFT
-from fieldcodec.nets.modes import one_thread
+from fieldcodec.lattice.refinement_kernels import LEAK, WEIGHT_SHIFT
+
+_RISING = 0.3  # of the steps, while the learning rate rises
+_FIRST_RATE, _LAST_RATE = 1 / 25, 1e-5 / 25  # of the highest one
+_SLOW, _QUICK = 0.95, 0.85  # decay of the mean gradient at low rates and at the highest one
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class RefinementOptions:
         widths: neurons of the two layers.
         steps: of the optimiser, each of `batch` voxels.
         again: steps where the network was fitted to similar numbers before.
+        batch: a multiple of 64.
         rate: the highest learning rate, reached after a third of the steps.
     """
 
@@ -47,55 +49,45 @@ def fit_refinement(
         importance: weights of their squares.
         start: a network fitted to similar numbers.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parameters = _started(options.widths, generator) if start is None else _stored(start)
+    tensors = _started(options.widths, seed) if start is None else _stored(start)
     steps = options.steps if start is None else options.again
-    with one_thread():
-        _optimise(parameters, features, errors, importance, steps, options, generator)
-    return Refinement(sight, rounded_weights([parameter.detach().numpy() for parameter in parameters]))
+    parameters = np.concatenate([tensor.ravel() for tensor in tensors]).astype(np.float32)
+    rates, decays = _one_cycle(steps, options.rate)
+    widths = (len(tensors[1]), len(tensors[3]))
+    optimise(
+        parameters, widths, features, errors, importance, rates, decays, min(options.batch, 64 * -(-len(errors) // 64)),
+        np.float32(1 << WEIGHT_SHIFT), np.float32(0.5**LEAK), seed + 1,
+    )  # fmt: skip
+    ends = np.cumsum([tensor.size for tensor in tensors])[:-1]
+    parts = np.split(parameters, ends)
+    return Refinement(sight, rounded_weights([part.reshape(of.shape) for part, of in zip(parts, tensors, strict=True)]))
 
 
-def _optimise(
-    parameters: list[Tensor], features: np.ndarray, errors: np.ndarray, importance: np.ndarray,
-    steps: int, options: RefinementOptions, generator: torch.Generator,
-) -> None:  # fmt: skip
-    """Adam with a rate that rises and falls, on voxels drawn at random."""
-    inputs, wanted, weights = (torch.from_numpy(array) for array in (features, errors, importance))
-    optimiser = torch.optim.Adam(parameters, options.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, total_steps=steps)
-    for _ in range(steps):
-        rows = torch.randint(len(inputs), (min(options.batch, len(inputs)),), generator=generator)
-        said = _output(inputs[rows].float() / ONE, [_rounded(parameter) for parameter in parameters])
-        loss = (weights[rows] * (said - wanted[rows]) ** 2).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+def _one_cycle(steps: int, highest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Learning rates, which rise and fall, and decays of the mean gradient, which go the other way: [steps] float64.
+
+    After "Super-convergence" (Smith and Topin, 2018), with quarter and half waves of a cosine.
+    """
+    peak, last = _RISING * steps - 1, max(steps - 1, 1)
+    at = np.arange(steps)
+    rising = np.clip(at / peak, 0, 1) if peak > 0 else np.ones(steps)
+    falling = np.clip((at - peak) / max(last - peak, 1), 0, 1)
+    up, down = (1 - np.cos(np.pi * rising)) / 2, (1 - np.cos(np.pi * falling)) / 2
+    rates = np.where(at <= peak, _FIRST_RATE + (1 - _FIRST_RATE) * up, 1 + (_LAST_RATE - 1) * down)
+    decays = np.where(at <= peak, _SLOW + (_QUICK - _SLOW) * up, _QUICK + (_SLOW - _QUICK) * down)
+    return highest * rates, decays
 
 
-def _started(widths: tuple[int, int], generator: torch.Generator) -> list[Tensor]:
+def _started(widths: tuple[int, int], seed: int) -> list[np.ndarray]:
     """Small weights; zeros in the last layer, so that at first nothing is changed."""
-    parameters = []
+    rng = np.random.default_rng(seed)
+    tensors = []
     for shape in shapes_of(*widths):
         spread = shape[0] ** -0.5 if len(shape) == 2 and shape[1] > 1 else 0.0
-        parameters.append((torch.randn(shape, generator=generator) * spread).requires_grad_())
-    return parameters
+        tensors.append(rng.standard_normal(shape) * spread)
+    return tensors
 
 
-def _stored(network: Refinement) -> list[Tensor]:
+def _stored(network: Refinement) -> list[np.ndarray]:
     one = float(1 << WEIGHT_SHIFT)
-    return [torch.from_numpy(tensor.astype(np.float32) / one).requires_grad_() for tensor in network.tensors]
-
-
-def _rounded(parameter: Tensor) -> Tensor:
-    """To what can be stored, gradients passing straight through."""
-    one = float(1 << WEIGHT_SHIFT)
-    return parameter + ((parameter * one).round() / one - parameter).detach()
-
-
-def _output(inputs: Float[Tensor, "batch 27"], parameters: list[Tensor]) -> Float[Tensor, "batch"]:
-    """As `refinement_kernels.refine` computes it, but for the rounding of activations."""
-    values = inputs
-    for weights, biases in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
-        values = functional.leaky_relu(values @ weights + biases, 0.5**LEAK).clamp(-1, 1)
-    return (values @ parameters[-2] + parameters[-1])[:, 0]
+    return [tensor / one for tensor in network.tensors]

@@ -81,27 +81,6 @@ def colour_psnr(true_colours: np.ndarray, colours: np.ndarray) -> float:
     return float("inf") if error == 0 else -10.0 * float(np.log10(error))
 
 
-def sample_triangles(
-    vertices: np.ndarray, triangles: np.ndarray, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """`count` points spread evenly over triangles [m, 3] of vertices [n, 3], and the unit normals there: [count, 3].
-
-    Raises:
-        UsageError: the triangles have no area.
-    """
-    corners = vertices[triangles]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sizes = np.linalg.norm(across, axis=1)
-    ends = np.cumsum(sizes)
-    if not len(ends) or not ends[-1] > 0:
-        raise UsageError("points are asked for on triangles without area")
-    rows = np.minimum(np.searchsorted(ends, rng.random(count) * ends[-1], side="right"), len(ends) - 1)
-    root, share = np.sqrt(rng.random((count, 1))), rng.random((count, 1))
-    a, b, c = corners[rows, 0], corners[rows, 1], corners[rows, 2]
-    points = a * (1 - root) + b * (root * (1 - share)) + c * (root * share)
-    return points, across[rows] / np.maximum(sizes[rows, None], np.finfo(np.float64).tiny)
-
-
 def triangle_area(vertices: np.ndarray, triangles: np.ndarray) -> float:
     """Of all triangles together."""
     corners = vertices[triangles]

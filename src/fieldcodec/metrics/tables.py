@@ -44,14 +44,14 @@ def label(grid: _Row) -> str:
     return grid.name or "(unnamed)"
 
 
-def size(value: int | None) -> str:
+def size(value: float | None) -> str:
     """Bytes in the unit that keeps three or four digits."""
     if value is None:
         return "-"
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}" if value < 1000 * factor else f"{value / factor:,.0f} {unit}"
-    return f"{value} B"
+        if value >= factor:  # three digits would make 1e+03 of 999.5
+            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:,.0f} {unit}"
+    return f"{value:.0f} B"
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from fieldcodec.errors import UsageError
 from fieldcodec.io.posed import PosedCamera, PosedScene, PosedView, focus, project
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 _ROOM = 0.05  # known bounds are grown by this part of their longest side
 _MOST_VIEWS = 48
@@ -44,12 +45,12 @@ def scene_box(scene: PosedScene) -> Box:
     return middle - radius, middle + radius
 
 
-def scene_up(scene: PosedScene) -> tuple[float, float, float]:
+def scene_up(scene: PosedScene) -> Direction:
     """The mean of what is upwards in the pictures; where an axis of the world is within 20 degrees of it, that."""
     mean = np.mean([view.camera.to_world[:, 1] for view in scene.views], axis=0)
     length = float(np.linalg.norm(mean))
     if length < _LEAST_UP:
-        return 0.0, 0.0, 1.0
+        return DEFAULT_UP
     up = mean / length
     axis = int(np.abs(up).argmax())
     if abs(up[axis]) > _NEAR_AXIS:
@@ -88,10 +89,11 @@ def allowed_cells(scene: PosedScene, low: np.ndarray, cell: float, shape: Sequen
     views = views[:: max(1, -(-len(views) // _MOST_VIEWS))]
     places = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1).reshape(-1, 3)
     middles = low + (places + 0.5) * cell
-    votes = np.zeros(len(middles), np.int32)
-    for view in views:
-        votes += _shown_empty(view, middles, cell, background)
     needed = 1 if background is None else max(1, int(np.ceil(_PLAIN_SHARE * len(views))))
+    votes, open_cells = np.zeros(len(middles), np.int32), np.arange(len(middles))
+    for view in views:
+        votes[open_cells] += _shown_empty(view, middles[open_cells], cell, background)
+        open_cells = open_cells[votes[open_cells] < needed]
     return np.asarray((votes < needed).reshape(tuple(shape)))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -28,9 +30,9 @@ class RadianceField(ABC):
         """Where density may differ from 0."""
 
     @property
-    def up(self) -> tuple[float, float, float]:
+    def up(self) -> Direction:
         """The direction in world space that is up for those who look at the field; z unless it is known better."""
-        return 0.0, 0.0, 1.0
+        return DEFAULT_UP
 
     @abstractmethod
     def evaluate(

@@ -11,6 +11,7 @@ stage:   rays that meet live cells -> steps (samples, loss, Adam) -> values
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -24,16 +25,20 @@ from fieldcodec.radiance.box import Box, allowed_cells, scene_box, scene_up
 from fieldcodec.radiance.compiled_steps import CompiledSteps
 from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.harmonics import COUNT
+from fieldcodec.radiance.lattice import CornerLattice, dilated
 from fieldcodec.radiance.march import RayMarcher
 from fieldcodec.radiance.pixels import PixelTable
-from fieldcodec.radiance.refine import fine_lattice, pruned_cells, resampled
+from fieldcodec.radiance.refine import fine_lattice, resampled
 from fieldcodec.radiance.settings import RadianceSettings, Stage
 from fieldcodec.radiance.steps import GridSteps, Rates, StepCase
 from fieldcodec.radiance.torch_steps import TorchSteps
 
 _FIRST_DEPTH = 0.5  # optical depth of the whole box, or less where pictures leave little of it, before the first step
 _SMOOTH = 0.95  # of the loss that is reported
-_RAYS_TO_PRUNE = 1 << 20
+_FEWEST_STEPS = 40  # of a stage that is begun, whatever the time: before, all is mist, of which nothing can be pruned
+_FEWEST_RAYS_TO_PRUNE, _MOST_RAYS_TO_PRUNE = 1 << 16, 1 << 20
+_LOOKS = 4  # rays to prune by, at most, for each that was fitted to: looking through what is hardly fitted takes long
+_WEAKER = 8
 _PIXELS_AT_ONCE = 1 << 17
 
 
@@ -44,7 +49,7 @@ class RadianceFit:
 
     grid: RadianceGrid
     background: float  # brightness behind the scene that was fitted with: 0 black, 1 white, 0.5 where alpha tells
-    seconds: float
+    seconds: float  # without those that compiling takes, once on a machine
     steps: int
     loss: float  # smoothed mean squared error of rays at the end, its part for alpha included
 
@@ -69,7 +74,6 @@ def fit_scene(
         UsageError: the scene has no training pictures, a factor or box is not possible, or the box is not known.
         InputError: a picture cannot be read.
     """
-    start = time.perf_counter()
     settings = settings or RadianceSettings()
     device = device or torch.device("cpu")
     if device.type not in ("cpu", "cuda"):
@@ -77,6 +81,8 @@ def fit_scene(
     views = scene.of("train")
     if not views:
         raise UsageError(f"{scene.name} has no pictures to train on; its views are all for validation or tests")
+    _warm_up(device.type)
+    start = time.perf_counter()
     low, high = _checked(box) if box is not None else scene_box(scene)
     pixels = PixelTable.of(views, factor).to(device)
     brightness = 0.5 if scene.brightness is None else scene.brightness
@@ -88,16 +94,39 @@ def fit_scene(
     loss = 0.0
     for number, stage in enumerate(settings.stages):
         case = replace(case, harmonics=stage.harmonics)
-        steps = CompiledSteps(grid, case) if device.type == "cpu" else TorchSteps(grid, case)
-        useful = _useful_pixels(pixels, grid)
+        steps = _new_steps(grid, case, device)
+        useful, before = _useful_pixels(pixels, grid), clock.steps
         loss = _run_stage(steps, case, useful, generator, clock, number, on_event)
         grid = steps.grid()
-        seen = steps.seen_cells(useful[:: max(1, len(useful) // _RAYS_TO_PRUNE)], settings.prune)
-        kept, finer = pruned_cells(seen, last=number + 1 == len(settings.stages)), grid.lattice.cell
-        if number + 1 < len(settings.stages):
-            finer = float((high - low).max()) / settings.stages[number + 1].cells
+        last = number + 1 == len(settings.stages) or clock.is_over
+        seen = _seen_cells(steps, useful, settings, clock.steps - before)
+        kept = seen if last else dilated(seen)  # into the cells around things may still grow
+        finer = grid.lattice.cell if last else float((high - low).max()) / settings.stages[number + 1].cells
         grid = resampled(grid, fine_lattice(kept, grid.lattice.low, grid.lattice.cell, finer))
+        if last:
+            break
     return RadianceFit(grid, brightness, time.perf_counter() - start, clock.steps, loss)
+
+
+def _new_steps(grid: RadianceGrid, case: StepCase, device: torch.device) -> GridSteps:
+    return CompiledSteps(grid, case) if device.type == "cpu" else TorchSteps(grid, case)
+
+
+@lru_cache
+def _warm_up(device_type: str) -> None:
+    """A step with eight cells and one pixel: what is compiled at its first use takes no time of a fit."""
+    device = torch.device(device_type)
+    lattice = CornerLattice.of_cells(np.zeros(3), 1.0, np.ones((2, 2, 2), bool))
+    corners = lattice.num_corners
+    grid = RadianceGrid(lattice, torch.zeros(corners), torch.zeros(corners, COUNT, 3))
+    pose = torch.tensor([[[1.0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 4]]], dtype=torch.float64)  # looks along -z
+    lens = torch.tensor([[1.0, 1.0, 0.5, 0.5]], dtype=torch.float64)
+    colours = torch.zeros(1, 4, dtype=torch.uint8)
+    pixels = PixelTable(colours, torch.tensor([0, 1]), torch.tensor([1]), lens, pose).to(device)
+    steps = _new_steps(grid, StepCase(pixels, 0.5, 1 / 12, RadianceSettings(), 1), device)
+    useful = _useful_pixels(pixels, grid)
+    steps.step(useful, torch.full((1,), 0.5, dtype=torch.float64, device=device), Rates(0.1, 0.1, 0.1))
+    steps.seen_cells(useful, 0.01)
 
 
 def _checked(box: Box) -> Box:
@@ -148,7 +177,7 @@ def _run_stage(
     total = sum(each.steps for each in settings.stages)
     before = sum(each.steps for each in settings.stages[:number])
     smoothed, weight = 0.0, 0.0
-    made, share = 0, 0.0
+    made, share, fewest = 0, 0.0, min(stage.steps, _FEWEST_STEPS)
     while share < 1:
         chosen = useful[torch.randint(len(useful), (settings.batch,), generator=generator).to(useful.device)]
         shifts = torch.rand(settings.batch, generator=generator, dtype=torch.float64).to(useful.device)
@@ -159,9 +188,25 @@ def _run_stage(
         )
         smoothed, weight = _SMOOTH * smoothed + (1 - _SMOOTH) * loss, _SMOOTH * weight + 1 - _SMOOTH
         made, clock.steps = made + 1, clock.steps + 1
-        share = max(made / stage.steps, clock.share_of(number))
+        share = max(made / stage.steps, min(clock.share_of(number), made / fewest))
         on_event(FitEvent("radiance", min(before + round(share * stage.steps), total), total, smoothed / weight))
     return smoothed / weight
+
+
+def _seen_cells(steps: GridSteps, useful: Tensor, settings: RadianceSettings, made: int) -> np.ndarray:
+    """Cells that give rays of some useful pixels light: `settings.prune` of it, or less where no cell gives so much, as
+    in mist.
+
+    Args:
+        made: steps of the stage.
+    """
+    rays = min(_MOST_RAYS_TO_PRUNE, max(_FEWEST_RAYS_TO_PRUNE, _LOOKS * settings.batch * made))
+    chosen = useful[:: max(1, len(useful) // rays)]
+    for weaker in (1, _WEAKER, _WEAKER**2):
+        seen = steps.seen_cells(chosen, settings.prune / weaker)
+        if seen.any():
+            return seen
+    return steps.grid().lattice.live
 
 
 class _Clock:
@@ -174,10 +219,19 @@ class _Clock:
         costs = [stage.steps * stage.harmonics**0.5 for stage in settings.stages]
         self._ends = np.cumsum(costs) / np.sum(costs)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time for another stage."""
+        return self._passed >= 1
+
+    @property
+    def _passed(self) -> float:
+        """Share of all time; 0 where it is not limited."""
+        return (self._now() - self._start) / self._limit if self._limit else 0.0
+
     def share_of(self, stage: int) -> float:
         """0 to 1, and more when its time is over; 0 where time is not limited."""
         if not self._limit:
             return 0.0
         first = 0.0 if stage == 0 else float(self._ends[stage - 1])
-        passed = (self._now() - self._start) / self._limit
-        return (passed - first) / (float(self._ends[stage]) - first)
+        return (self._passed - first) / (float(self._ends[stage]) - first)

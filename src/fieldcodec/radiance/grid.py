@@ -15,6 +15,7 @@ from fieldcodec.radiance import grid_kernels
 from fieldcodec.radiance.field import Occupancy, RadianceField
 from fieldcodec.radiance.harmonics import COUNT, harmonics
 from fieldcodec.radiance.lattice import CornerLattice
+from fieldcodec.radiance.marks import DEFAULT_UP, Direction
 
 _CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _POINTS_AT_ONCE = 1 << 16
@@ -36,7 +37,7 @@ class RadianceGrid(RadianceField):
     lattice: CornerLattice
     thickness: Tensor  # [n] float32: optical depth of one edge of a cell, before softplus
     shades: Tensor  # [n, 9, 3] float32: red, green and blue of each spherical harmonic
-    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    up: Direction = DEFAULT_UP
 
     def __post_init__(self) -> None:
         n = self.lattice.num_corners

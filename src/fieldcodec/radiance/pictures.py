@@ -1,4 +1,4 @@
-"""Pictures of radiance fields for people: cameras by name or around the field, turntables, depth and normals as PNG."""
+"""Pictures of radiance fields for people: cameras by name or around the field, turntables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from fieldcodec.nets.device import CPU
 from fieldcodec.radiance.field import RadianceField
 from fieldcodec.radiance.march import STEP
 from fieldcodec.radiance.render import OnProgress, RadiancePicture, photograph
-from fieldcodec.render.camera import Camera, Vector
+from fieldcodec.render.camera import Camera, Vector, swept
 
 DEFAULT_DIRECTION: Vector = (-1.0, 0.65, -0.6)  # from the camera to the field, z upwards
 _FIRM = 0.5  # alpha from which depth and normal are shown
@@ -124,7 +124,7 @@ def look_around(
     points = occupancy.low + corners * occupancy.cell
     up = np.asarray(field.up, np.float64)
     if turning:
-        points = _turned(points, up)
+        points = swept(points, field.up)
     return Camera.around(points, direction or _default_direction(up), up=field.up, fov=fov, width=width, height=height)
 
 
@@ -170,21 +170,6 @@ def resized(camera: PosedCamera, width: int, height: int) -> PosedCamera:
     )  # fmt: skip
 
 
-def depth_picture(depths: np.ndarray) -> np.ndarray:
-    """[h, w] distances -> [h, w] uint8: the nearest are white, the farthest dark, and black is nothing."""
-    there = depths > 0
-    if not there.any():
-        return np.zeros(depths.shape, np.uint8)
-    near, far = float(depths[there].min()), float(depths[there].max())
-    share = (far - depths) / max(far - near, 1e-12)
-    return np.asarray(np.where(there, np.clip(40 + 215 * share, 40, 255), 0).round().astype(np.uint8))
-
-
-def normal_picture(normals: np.ndarray) -> np.ndarray:
-    """[h, w, 3] unit vectors -> [h, w, 3] uint8: -1 to 1 as 0 to 255; where there is none, as x = y = z = 0."""
-    return np.asarray(np.clip(np.rint((normals + 1) * 127.5), 0, 255).astype(np.uint8))
-
-
 def _default_direction(up: np.ndarray) -> Vector:
     """The default direction, turned so that its z is along `up`."""
     other = np.roll(up, 1)
@@ -194,17 +179,3 @@ def _default_direction(up: np.ndarray) -> Vector:
     axes = np.stack([right / np.linalg.norm(right), np.cross(up, right) / np.linalg.norm(np.cross(up, right)), up])
     x, y, z = np.asarray(DEFAULT_DIRECTION) @ axes
     return float(x), float(y), float(z)
-
-
-def _turned(points: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """[n, 3] -> [m, 3]: the upright cylinder that points sweep when they turn around the middle of their box."""
-    axis = up / np.linalg.norm(up)
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    levels = (points - middle) @ axis
-    across = points - middle - levels[:, None] * axis
-    radius = float(np.linalg.norm(across, axis=1).max())
-    first = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
-    first /= np.linalg.norm(first)
-    angles = np.arange(32)[:, None] * (2 * np.pi / 32)
-    ring = radius * (np.cos(angles) * first + np.sin(angles) * np.cross(axis, first))
-    return np.concatenate([middle + ring + level * axis for level in (levels.min(), levels.max())])

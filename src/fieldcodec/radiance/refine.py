@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.harmonics import COUNT
-from fieldcodec.radiance.lattice import CornerLattice, dilated
+from fieldcodec.radiance.lattice import CornerLattice
 
 EMPTY = -6.0  # thickness, before softplus, where nothing is known: 0.0025 of an edge's optical depth
 _CORNERS_AT_ONCE = 1 << 17
@@ -33,14 +33,6 @@ def fine_lattice(kept: np.ndarray, low: np.ndarray, cell: float, finer: float) -
         parts = [np.take(live, np.minimum(below + n, above), axis=axis) for n in range(int((above - below).max()) + 1)]
         live = np.logical_or.reduce(parts)
     return CornerLattice.of_cells(start, finer, live)
-
-
-def pruned_cells(seen: np.ndarray, *, last: bool) -> np.ndarray:
-    """[nx, ny, nz] bool: the cells to keep of those that gave light, with those around them into which things may
-    still grow, unless this is the last time; all of them where none gave light."""
-    if not seen.any():
-        return np.ones_like(seen)
-    return seen if last else dilated(seen)
 
 
 def resampled(grid: RadianceGrid, lattice: CornerLattice) -> RadianceGrid:

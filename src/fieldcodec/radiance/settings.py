@@ -25,7 +25,8 @@ class RadianceSettings:
     stages: tuple[Stage, ...] = (Stage(64, 300, 1), Stage(128, 300), Stage(128, 1400))
     """From coarse to fine; after each, cells that give no ray any light are pruned."""
     minutes: float = 0.0
-    """Above 0: the fit is cut so that it ends after so many minutes, each stage having its share of the steps."""
+    """Above 0: the fit is cut so that it ends after so many minutes, each stage having its share of the steps. Finer
+    stages for which no time is left are left out; a stage that is begun makes some steps at least, and is pruned."""
     batch: int = 4096
     """Rays in one step."""
     thickness_rate: float = 0.1

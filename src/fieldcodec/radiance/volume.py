@@ -12,7 +12,6 @@ Metadata of each: `radiance` says which of these it is; `density` also has `radi
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,17 +27,10 @@ from fieldcodec.grid.value_type import VALUE_TYPES
 from fieldcodec.radiance.grid import RadianceGrid
 from fieldcodec.radiance.harmonics import CONSTANT, COUNT
 from fieldcodec.radiance.lattice import MOST_CELLS, CornerLattice
+from fieldcodec.radiance.marks import COLOUR, DENSITY, ROLE, UP_NAME, VERSION, VERSION_NAME, Direction, role_of
 
-VERSION = 1
-ROLE, VERSION_NAME, UP_NAME = "radiance", "radiance_version", "radiance_up"
-DENSITY, COLOUR = "density", "colour"
 HARMONICS = tuple(f"harmonic_{number}" for number in range(1, COUNT))
 NAMES = (DENSITY, COLOUR, *HARMONICS)
-
-
-def is_radiance(grids: Iterable[Any]) -> bool:
-    """Whether grids, or descriptions of compressed ones, with `metadata` are those of a radiance field."""
-    return any(_role(getattr(grid, "metadata", None)) == DENSITY for grid in grids)
 
 
 def to_volumes(grid: RadianceGrid) -> VolumeFile:
@@ -115,7 +107,7 @@ def from_volumes(volumes: Iterable[SparseGrid | OpaqueGrid]) -> RadianceGrid:
     return RadianceGrid(lattice, thickness, shades, _up_of(density.metadata))
 
 
-def _metadata(name: str, up: tuple[float, float, float]) -> Metadata:
+def _metadata(name: str, up: Direction) -> Metadata:
     entries = [MetaEntry.of("class", FOG_VOLUME if name == DENSITY else UNKNOWN), MetaEntry.of(ROLE, name)]
     if name == DENSITY:
         entries += [MetaEntry.of(VERSION_NAME, VERSION), MetaEntry.of(UP_NAME, " ".join(f"{x:.9g}" for x in up))]
@@ -142,7 +134,7 @@ def _by_role(volumes: Iterable[SparseGrid | OpaqueGrid]) -> Mapping[str, SparseG
     """Role -> grid."""
     grids: dict[str, SparseGrid] = {}
     for grid in volumes:
-        role = _role(grid.metadata) if isinstance(grid, SparseGrid) else None
+        role = role_of(grid.metadata) if isinstance(grid, SparseGrid) else None
         if isinstance(grid, SparseGrid) and role in NAMES:
             if role in grids:
                 raise InputError(f"two grids of the file say that they are {role} of a radiance field; remove one")
@@ -184,12 +176,7 @@ def _cell_of(grid: SparseGrid) -> float:
     return cell
 
 
-def _role(metadata: Any) -> str | None:
-    role = metadata.get(ROLE) if isinstance(metadata, Metadata) else None
-    return role if isinstance(role, str) else None
-
-
-def _up_of(metadata: Metadata) -> tuple[float, float, float]:
+def _up_of(metadata: Metadata) -> Direction:
     try:
         x, y, z = (float(part) for part in str(metadata.get(UP_NAME, "0 0 1")).split())
     except ValueError as error:

@@ -8,8 +8,10 @@ from fieldcodec.errors import UsageError
 
 Vector = tuple[float, float, float]
 
+UP: Vector = (0.0, 1.0, 0.0)  # of volumes and surfaces, as in most VFX scenes
 DEFAULT_DIRECTION: Vector = (-0.55, -0.38, -1.0)
 _LARGEST_SIDE = 16384
+_ON_RING = 32  # points that stand for a circle
 _AIR = 1.06  # the framed box fills this much less of the picture than it could
 
 
@@ -25,7 +27,7 @@ class Camera:
 
     position: Vector
     look_at: Vector
-    up: Vector = (0.0, 1.0, 0.0)
+    up: Vector = UP
     fov: float = 35.0  # degrees between the upper and the lower edge; not used by orthographic cameras
     height_world: float | None = None  # orthographic: world length from the upper to the lower edge
     width: int = 512  # pixels
@@ -50,7 +52,7 @@ class Camera:
         bounds: tuple[np.ndarray, np.ndarray],
         direction: Vector = DEFAULT_DIRECTION,
         *,
-        up: Vector = (0.0, 1.0, 0.0),
+        up: Vector = UP,
         fov: float = 35.0,
         orthographic: bool = False,
         width: int = 512,
@@ -74,7 +76,7 @@ class Camera:
         points: np.ndarray,
         direction: Vector = DEFAULT_DIRECTION,
         *,
-        up: Vector = (0.0, 1.0, 0.0),
+        up: Vector = UP,
         fov: float = 35.0,
         orthographic: bool = False,
         width: int = 512,
@@ -147,6 +149,19 @@ def turntable(camera: Camera, frames: int) -> tuple[Camera, ...]:
         position = camera.position if frame == 0 else _vector(np.asarray(camera.look_at) + turned)
         cameras.append(replace(camera, position=position))
     return tuple(cameras)
+
+
+def swept(points: np.ndarray, up: Vector) -> np.ndarray:
+    """[n, 3] -> [m, 3]: the upright cylinder that points sweep when they turn around the middle of their box."""
+    axis = np.asarray(up, np.float64) / np.linalg.norm(up)
+    middle = _middle(points)
+    levels = (points - middle) @ axis
+    radius = float(np.linalg.norm(points - middle - levels[:, None] * axis, axis=1).max())
+    first = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
+    first /= np.linalg.norm(first)
+    angles = np.arange(_ON_RING)[:, None] * (2 * np.pi / _ON_RING)
+    ring = radius * (np.cos(angles) * first + np.sin(angles) * np.cross(axis, first))
+    return np.concatenate([middle + ring + level * axis for level in (levels.min(), levels.max())])
 
 
 def _middle(points: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.render import light, shade
-from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
+from fieldcodec.render.camera import DEFAULT_DIRECTION, UP, Camera, Vector, swept
 from fieldcodec.render.figure import save_image
 from fieldcodec.render.options import Look, RenderOptions
 from fieldcodec.render.painters import PAINTERS, OnProgress
@@ -96,7 +96,7 @@ def default_camera(
         direction, orthographic = _across(grids[0], options.slice_axis), True
     points = outline(grids)
     if turning:
-        points = _turned(points)
+        points = swept(points, UP)
     return Camera.around(
         points, direction or DEFAULT_DIRECTION, fov=fov, orthographic=orthographic, width=width, height=height
     )
@@ -107,16 +107,6 @@ def _across(grid: SparseGrid, axis: int) -> Vector:
     matrix = grid.transform.matrix[:3, :3] if grid.transform.is_linear else np.eye(3)
     normal = -np.linalg.inv(matrix)[:, axis]
     return float(normal[0]), float(normal[1]), float(normal[2])
-
-
-def _turned(points: np.ndarray) -> np.ndarray:
-    """[n, 3] -> [m, 3]: corners of the upright cylinder that the points sweep when they turn around their middle."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    middle = (low + high) / 2
-    radius = float(np.hypot(points[:, 0] - middle[0], points[:, 2] - middle[2]).max())
-    angles = np.arange(32) * (2 * np.pi / 32)
-    ring = np.stack([np.cos(angles) * radius, np.zeros(32), np.sin(angles) * radius], axis=-1)
-    return np.concatenate([ring + np.array([middle[0], level, middle[2]]) for level in (low[1], high[1])])
 
 
 def resolved(options: RenderOptions, grid: SparseGrid) -> RenderOptions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
 from fieldcodec.volume.encode import encode_grid
 from fieldcodec.volume.grid_quality import check_names, parse_grid_quality
+from fieldcodec.volume.level_encode import encode_with_level
 from fieldcodec.volume.opaque import compress_opaque
 from fieldcodec.volume.settings import VolumeSettings
 
@@ -109,8 +111,11 @@ def encode_frame(
             grids.append(CompressedGrid(describe_grid(grid) | {"instance_of": parent} | _inherited(grids[parent]), {}))
         else:
             kind = grid.name, grid.value_type.name
-            own, before, domain = settings.of_grid(grid.name), earlier.pop(kind, None), place.domains.get(kind)
-            grids.append(encode_grid(grid, own, chosen, on_event, mesh, before, leads=place.leads, domain=domain))
+            encode = partial(
+                encode_grid, device=chosen, on_event=on_event, mesh=mesh, reference=earlier.pop(kind, None),
+                leads=place.leads, domain=place.domains.get(kind),
+            )  # fmt: skip
+            grids.append(encode_with_level(grid, settings.of_grid(grid.name), encode, chosen, on_event))
     return CompressedVolume(tuple(grids), file.metadata, settings.to_json())
 
 

@@ -22,10 +22,9 @@ from fieldcodec.volume.decode import decode_grid, decode_topology
 from fieldcodec.volume.level_of_detail import decode_level, decode_surface, has_own_distance
 from fieldcodec.volume.opaque import decode_opaque
 from fieldcodec.volume.random_access import DEFAULT_CACHE_BYTES, GridAccess
-from fieldcodec.volume.sections import GRID_SECTIONS, StoredSections
+from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, VOLUME_KIND, StoredSections
 from fieldcodec.volume.topology_codec import encode_leaves, encode_lower_masks
 
-KIND = "volume"
 SEQUENCE_KIND = "sequence"  # see volume.sequence
 COLLECTION_KIND = "collection"  # see the package `collection`
 
@@ -245,14 +244,17 @@ class CompressedVolume:
                 "no file of its own; decode it and encode it again"
             )
         meta = {
-            "kind": KIND,
+            "kind": VOLUME_KIND,
             "grids": [grid.meta for grid in self.grids],
             "metadata": metadata_to_json(self.metadata),
             "settings": self.settings,
         }
         sections = [Section.meta(meta)]
         for number, grid in enumerate(self.grids):
-            sections += [Section(GRID_SECTIONS[name], data, number) for name, data in grid.sections.items()]
+            sections += [
+                Section(GRID_SECTIONS[name], data, number, must_understand=name != STORED_LEVEL)
+                for name, data in grid.sections.items()
+            ]
         return Container(sections)
 
 
@@ -293,7 +295,7 @@ def _from_container(opened: Container) -> CompressedVolume:
             "the file holds a collection of objects, where a volume is needed; fieldcodec.open_collection opens it, "
             "and commands take an object of it with --item"
         )
-    if kind != KIND or not isinstance(meta.get("grids"), list):
+    if kind != VOLUME_KIND or not isinstance(meta.get("grids"), list):
         raise FormatError(f"the file says that it holds {kind!r}; a volume is needed")
     grids = []
     for number, description in enumerate(meta["grids"]):

@@ -34,7 +34,8 @@ class CompressedGrid:
 
     Known right after encoding only: `fits` tells how the networks were fitted, `choices` what the search for a
     lattice found of each candidate on a sample (the first one was taken), `goal_met` whether the quality asked
-    for was reached, and `trials` what a choice between methods tried (the first one was taken).
+    for was reached, `trials` what a choice between methods tried (the first one was taken), and `no_level` why no
+    coarse level was stored where one was asked for.
     """
 
     meta: dict[str, Any]
@@ -43,6 +44,7 @@ class CompressedGrid:
     choices: tuple[Choice, ...] = ()
     goal_met: bool = True
     trials: tuple[Trial, ...] = ()
+    no_level: str = ""
     reference: "CompressedGrid | None" = None
 
     @property
@@ -183,7 +185,7 @@ def describe_grid(grid: SparseGrid) -> dict[str, Any]:
     return {
         "name": grid.name,
         "value_type": grid.value_type.name,
-        "transform": {"map": grid.transform.map_type, "payload": to_text(grid.transform.payload)},
+        "transform": transform_to_json(grid.transform),
         "metadata": metadata_to_json(grid.metadata),
         "background": to_text(grid.background.tobytes()),
         "save_as_half": grid.save_as_half,
@@ -228,6 +230,10 @@ def check_description(description: Any, number: int) -> dict[str, Any]:
     if not isinstance(description["values"].get("method"), str):
         raise FormatError(f"grid {description['name']!r}: its description does not say how values are stored")
     return description
+
+
+def transform_to_json(transform: GridTransform) -> dict[str, str]:
+    return {"map": transform.map_type, "payload": to_text(transform.payload)}
 
 
 def metadata_to_json(metadata: Metadata) -> list[list[str]]:

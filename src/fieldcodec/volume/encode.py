@@ -38,7 +38,7 @@ _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
 def encode_grid(
     grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None = None,
     reference: CompressedGrid | None = None, *, leads: bool = False,
-    domain: tuple[np.ndarray, np.ndarray] | None = None,
+    domain: tuple[np.ndarray, np.ndarray] | None = None, least: int | None = None,
 ) -> CompressedGrid:  # fmt: skip
     """Compresses one grid.
 
@@ -48,17 +48,19 @@ def encode_grid(
         leads: later frames will be predicted from this grid, so that its errors are theirs, too.
         domain: [3] smallest and [3] largest active index of the grid in all frames of its group, so that networks
             have the same domains in all of them; of this grid alone where None.
+        least: active voxels from which on values may be lossy; `values_codec.SMALL_GRID` where None.
 
     Raises:
         InvalidValuesError: active values are NaN or infinite and `settings.non_finite` is "refuse".
         UsageError: the quality asked for has no meaning for the grid.
     """
-    grid = _with_finite_values(grid, settings)
-    if settings.method == "smallest" and _wants_fit(grid):
+    grid = with_finite_values(grid, settings)
+    fits = _wants_fit(grid, values_codec.SMALL_GRID if least is None else least)
+    if settings.method == "smallest" and fits:
         return _encode_smallest(grid, settings, device, on_event, mesh, reference, leads=leads)
     parts, predicted_from = Parts(), None
     parts.sections |= topology_codec.encode_tables(grid.topology)
-    if not _wants_fit(grid):
+    if not fits:
         _encode_exactly(parts, grid)
     elif settings.wants_network:
         settings = _network_settings(grid, settings)
@@ -95,7 +97,7 @@ def _encode_smallest(
     return SmallestSearch(grid, settings, encode, device).run()
 
 
-def _with_finite_values(grid: SparseGrid, settings: VolumeSettings) -> SparseGrid:
+def with_finite_values(grid: SparseGrid, settings: VolumeSettings) -> SparseGrid:
     """Checks active values, and replaces what is not finite where that was asked for."""
     count, first = values_codec.check_finite(grid)
     tiles = _non_finite_tiles(grid)
@@ -134,9 +136,9 @@ def _non_finite_tiles(grid: SparseGrid) -> int:
     return sum(int((~np.isfinite(values[mask]).all(axis=-1)).sum()) for values, mask in pairs)
 
 
-def _wants_fit(grid: SparseGrid) -> bool:
+def _wants_fit(grid: SparseGrid, least: int) -> bool:
     """Whether active values are worth a lattice or a network: many, and neither flags nor a handful of constants."""
-    if grid.value_type.is_bool or grid.topology.num_active_leaf_voxels < values_codec.SMALL_GRID:
+    if grid.value_type.is_bool or grid.topology.num_active_leaf_voxels < least:
         return False
     active = grid.active_values()
     sample = values_codec.encode_lossless(active[:: max(1, len(active) // 200_000)])

@@ -1,6 +1,6 @@
 """Choices of lattices, and what a search found of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fieldcodec.lattice import basis
@@ -40,6 +40,10 @@ class Choice:
     step: float
     bytes: int
     rmse: float
+
+    def again(self, found: float, caution: float) -> "Choice":
+        """For the next frame, where `caution` times the step was tried first and `found` is the one that was good."""
+        return self if found == caution * self.step else replace(self, step=found / caution)
 
     def to_json(self) -> dict[str, Any]:
         return {"lattices": str(self.candidate), "step": self.step, "sample_bytes": self.bytes, "rmse": self.rmse}

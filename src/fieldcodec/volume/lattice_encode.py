@@ -82,6 +82,7 @@ class LatticeFitter:
         share: of the whole, where the problem is a sample; what is stored once counts by it.
         motion: of the problem's prediction, see `LatticeSpec`; None where it has none.
         networks: the refinements fitted last, with which others begin.
+        found: the attempt with the fewest bytes that a search found, which need not be made again.
     """
 
     problem: LatticeProblem
@@ -89,6 +90,7 @@ class LatticeFitter:
     share: float = 1.0
     motion: tuple[int, int] | None = None
     networks: dict[Candidate, Refinement] = field(default_factory=dict)
+    found: Attempt | None = None
     _lattices: dict[tuple[int, int], Lattice] = field(default_factory=dict)
     _first: dict[tuple[int, int], tuple[float, list[LatticeFit]]] = field(default_factory=dict)
     _coded: WeakKeyDictionary[Attempt, tuple[LatticeSpec, dict[str, bytes]]] = field(default_factory=WeakKeyDictionary)
@@ -111,6 +113,9 @@ class LatticeFitter:
             bounded: with a residual, no error exceeds half a step; else the mean error is what counts, and residuals
                 that cost more than they are worth are left out.
         """
+        found = self.found
+        if found is not None and (found.candidate, found.step) == (candidate, step):
+            return found
         problem = self.problem
         spec = self._spec(candidate, step)
         fixed = problem.predicted_fixed(spec)

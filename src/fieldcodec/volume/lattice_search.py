@@ -134,6 +134,8 @@ def _coarsest(
     if found is None:
         return None
     attempt, loss = found
+    if fitter.found is None or fitter.num_bytes(attempt) < fitter.num_bytes(fitter.found):
+        fitter.found = attempt
     return Choice(candidate, attempt.step, fitter.num_bytes(attempt), loss.rmse), loss
 
 

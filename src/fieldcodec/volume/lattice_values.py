@@ -34,7 +34,7 @@ from fieldcodec.volume.temporal.prediction import Prediction, Reference
 
 _SAMPLE_LEAVES = 2048
 _TRIES = 4
-_CAUTIOUS = 0.98  # of a step that was good on the sample, to begin with
+_CAUTIOUS = 0.98  # of a step that was good on a part of the leaves, or for another frame, to begin with
 _MESH_BITS = (10, 11, 12, 13, 14)
 _LEADING = 0.5  # of the error allowed, for a level set that others are predicted from
 _TYPICAL_ERROR = 0.03  # scaled, where the goal is none for the values
@@ -49,12 +49,14 @@ class LatticeEncoding:
         sections: by their names in reports.
         choices: what the search found of each candidate, in the order of preference.
         met: the goal was met.
+        step: of the attempt, in scaled units.
     """
 
     meta: dict[str, Any]
     sections: dict[str, bytes]
     choices: list[Choice] = field(default_factory=list)
     met: bool = True
+    step: float = 0.0
 
     @property
     def num_bytes(self) -> int:
@@ -102,10 +104,10 @@ def encode_lattice(
         known = replace(problem, predicted=prediction.of(slice(None)), hints=prediction.hints())
         searches.append(_Search.of(known, prediction, goal, interior, seed, device))
         if habit is not None:
-            usual = searches[0].last(grid, stages).encoding([habit.choice])
+            usual = replace(searches[0].last(grid, stages), caution=_CAUTIOUS).encoding([habit.choice])
             if usual.met and usual.num_bytes <= habit.bytes:
                 stages.end()
-                return replace(usual, choices=[habit.choice])
+                return replace(usual, choices=[habit.choice.again(usual.step, _CAUTIOUS)])
         stages.begin("search on a sample of differences")
         searches[0].run(stages)
     better = leads and problem.surface and goal.size is None and not goal.lossless
@@ -162,7 +164,8 @@ class _Search:
         sample = problem.sample(_SAMPLE_LEAVES, seed)
         share = sample.num_active / problem.num_active
         motion = None if prediction is None else prediction.motion.numbers
-        fitter, whole = LatticeFitter(sample, device, share, motion), LatticeFitter(problem, device, 1.0, motion)
+        fitter = LatticeFitter(sample, device, share, motion)
+        whole = fitter if sample is problem else LatticeFitter(problem, device, 1.0, motion)
         return _Search(prediction, goal, fitter, whole, interior, share)
 
     def run(self, stages: "_Stages") -> None:
@@ -183,7 +186,9 @@ class _Search:
     def last(self, grid: SparseGrid, stages: "_Stages") -> "_Last":
         size = self.goal.size
         goal = self.goal if size is None else replace(self.goal, size=max(1, size - len(self.motion)))
-        return _Last(grid, goal, self.whole, stages, self.motion)
+        # the search has measured surfaces otherwise, and a step beyond what they need makes their masks larger
+        caution = 1.0 if self.whole is self.fitter and not self.whole.problem.surface else _CAUTIOUS
+        return _Last(grid, goal, self.whole, stages, self.motion, caution)
 
 
 def _by_mesh(last: "_Last", search: _Search, mesh: Mesh, interior: float) -> LatticeEncoding | None:
@@ -233,13 +238,18 @@ def _on_sample(goal: Goal, problem: LatticeProblem, share: float) -> Goal:
 
 @dataclass(frozen=True)
 class _Last:
-    """The last part of an encode, on the whole grid."""
+    """The last part of an encode, on the whole grid.
+
+    Attributes:
+        caution: by which the steps of choices are multiplied, to begin with.
+    """
 
     grid: SparseGrid
     goal: Goal
     fitter: LatticeFitter
     stages: "_Stages"
     motion: bytes = b""
+    caution: float = 1.0
 
     def encoding(self, choices: list[Choice]) -> LatticeEncoding:
         """By the first choice that meets the goal on the whole grid, else the nearest miss."""
@@ -262,7 +272,7 @@ class _Last:
                     missed[:] = [(found, attempt)]
                 return found, attempt
 
-            found = find_step(evaluate, _CAUTIOUS * choice.step, _TRIES, falling=self.goal.size is not None)
+            found = find_step(evaluate, self.caution * choice.step, _TRIES, falling=self.goal.size is not None)
             if found is not None:
                 return self.finished(found)
             if nearest is None or missed[0][0] < nearest[0]:
@@ -293,7 +303,7 @@ class _Last:
     def finished(self, attempt: Attempt) -> LatticeEncoding:
         self.stages.begin("code masks and coefficients")
         spec, sections = self.fitter.coded(attempt)
-        return LatticeEncoding(spec.to_json(), sections | {"motion": self.motion})
+        return LatticeEncoding(spec.to_json(), sections | {"motion": self.motion}, step=attempt.step)
 
 
 class _Stages:

@@ -1,5 +1,6 @@
 """A compressed grid at half its resolution and below, without a full decode where that can be avoided.
 
+- A grid whose file keeps this level, or a finer one: that alone is decoded, and made coarser.
 - A level set held by lattices or a mesh alone: means of the distance that these say, by cubes of voxels. States of
   voxels are never decoded, nor is a voxel of full resolution of a lattice. The result differs from that of a decoded
   grid where a voxel's stored state is not what its distance says, and by what decoders round to.
@@ -15,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from fieldcodec.errors import FormatError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.grid import masks
 from fieldcodec.grid.clip import ClippedTree
@@ -24,11 +26,12 @@ from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.volume import topology_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
-from fieldcodec.volume.decode import decode_tiles, open_grid, sparse_grid
+from fieldcodec.volume.decode import decode_grid, decode_tiles, open_grid, sparse_grid
 from fieldcodec.volume.fields import leaf_blocks
 from fieldcodec.volume.lattice_codec import LatticeNumbers, fixed_of_mesh
 from fieldcodec.volume.lattice_spec import LatticeSpec
 from fieldcodec.volume.network_chain import expert_field
+from fieldcodec.volume.stored_level import level_kept, open_level
 
 _GROUP_BYTES = 64 << 20  # of F, and of decoded residuals, that are kept, as states or neighbouring leaves need them too
 
@@ -44,6 +47,8 @@ def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, 
         UnsupportedGridError: the transform is not linear.
         FormatError: sections are damaged.
     """
+    if 0 < level_kept(grid) <= level and grid.transform.is_linear:
+        return _from_stored(grid, device, on_event, level)
     if not has_own_distance(grid):
         opened = open_grid(
             grid, device, on_event, keep=_is_small(grid), kept_bytes=_GROUP_BYTES,
@@ -57,6 +62,18 @@ def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, 
     coarse = distance_at_level(shell, _means(grid, topology.leaf_origins, min(level, MAX_DIRECT)), level)
     on_event(FitEvent(stage, 1, 1))
     return coarse
+
+
+def _from_stored(grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
+    """The level, or what is made of a finer one that the file keeps."""
+    kept = level_kept(grid)
+    try:
+        stored = open_level(grid)
+        if kept == level:
+            return decode_grid(stored, device, on_event)
+        return decode_level(stored, device, on_event, level - kept)
+    except FormatError as error:
+        raise FormatError(f"grid {grid.name!r}: its stored level is not understood: {error}") from error
 
 
 def _is_small(grid: CompressedGrid) -> bool:

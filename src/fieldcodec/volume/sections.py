@@ -10,6 +10,7 @@ from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.container.container import Container
 from fieldcodec.container.format import SectionId
 
+VOLUME_KIND = "volume"  # of a file, in its META
 FRAME_BYTES = 512  # of a file beside those of its grids, at most: its table of sections and its settings
 
 # name in reports -> section, in the order in which a decoder needs them
@@ -35,8 +36,10 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "motion": SectionId.MOTION,
     "signs": SectionId.SIGNS,
     "opaque grid": SectionId.OPAQUE_GRID,
+    "stored level": SectionId.STORED_LEVEL,
 }
-_NAMES = {int(id): name for name, id in GRID_SECTIONS.items()}
+STORED_LEVEL = "stored level"  # the section that a decoder of the grid itself never needs
+_NAMES = {int(id): name for name, id in GRID_SECTIONS.items() if name != STORED_LEVEL}  # those that a GRID may hold
 NETWORK_SECTIONS = {
     "level1": "level-1 classifier",
     "level0": "level-0 classifier",
@@ -46,8 +49,11 @@ NETWORK_SECTIONS = {
 
 
 def pack_sections(sections: Mapping[str, bytes]) -> bytes:
-    """All sections of one grid as one: a file of many small grids has no entry of its table for each of theirs."""
-    stored = sorted((int(GRID_SECTIONS[name]), data) for name, data in sections.items())
+    """All sections of one grid as one: a file of many small grids has no entry of its table for each of theirs.
+
+    The stored level is not among them; it stays a section of its own.
+    """
+    stored = sorted((int(GRID_SECTIONS[name]), data) for name, data in sections.items() if name != STORED_LEVEL)
     writer = ByteWriter()
     writer.varint(len(stored))
     for id, _ in stored:
@@ -59,7 +65,7 @@ def pack_sections(sections: Mapping[str, bytes]) -> bytes:
 def unpack_sections(data: bytes) -> dict[str, bytes]:
     """Raises FormatError where the bytes are damaged, or hold what is no section of a grid."""
     reader = ByteReader(data, "sections of a grid")
-    ids = [reader.varint() for _ in range(reader.varint(len(GRID_SECTIONS)))]
+    ids = [reader.varint() for _ in range(reader.varint(len(_NAMES)))]
     if not all(id in _NAMES for id in ids) or sorted(set(ids)) != ids:
         raise reader.error(f"the sections {ids} are not rising, or none of a grid")
     streams = reader.streams(len(ids))
@@ -72,6 +78,7 @@ class PackedSections(Mapping[str, bytes]):
 
     def __init__(self, opened: Container, number: int) -> None:
         self._opened, self._number = opened, number
+        self._level = SectionId.STORED_LEVEL, number
 
     @cached_property
     def _sections(self) -> dict[str, bytes]:
@@ -79,18 +86,25 @@ class PackedSections(Mapping[str, bytes]):
         return unpack_sections(self._opened.read(*key)) if key in self._opened else {}
 
     def __getitem__(self, name: str) -> bytes:
+        if name == STORED_LEVEL and self._level in self._opened:
+            return self._opened.read(*self._level)
         return self._sections[name]
 
+    def __contains__(self, name: object) -> bool:
+        return self._level in self._opened if name == STORED_LEVEL else name in self._sections
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sections)
+        yield from self._sections
+        if self._level in self._opened:
+            yield STORED_LEVEL
 
     def __len__(self) -> int:
-        return len(self._sections)
+        return len(self._sections) + (self._level in self._opened)
 
     @property
     def num_bytes(self) -> int:
         """Of all of them; reads nothing."""
-        return self._opened.length(SectionId.GRID, self._number)
+        return self._opened.length(SectionId.GRID, self._number) + self._opened.length(*self._level)
 
 
 class StoredSections(Mapping[str, bytes]):
@@ -102,6 +116,9 @@ class StoredSections(Mapping[str, bytes]):
 
     def __getitem__(self, name: str) -> bytes:
         return self._opened.read(*self._keys[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._keys
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

@@ -26,7 +26,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "hash_features": (1, 16), "hash_base": (1, 4096), "hash_finest": (1, 65536), "subdomain_size": (64, 65536),
     "learning_rate": (1e-7, 1), "refine_learning_rate": (0, 1), "decay": (1e-3, 1), "decay_interval": (1, 10**6),
     "epochs": (0, 10**7), "batch_size": (1, 1 << 22), "sample_interval": (1, 10**5), "settle": (0, 1),
-    "seed": (0, 2**32 - 1), "rounding_tolerance": (0, 100),
+    "seed": (0, 2**32 - 1), "rounding_tolerance": (0, 100), "stored_level": (0, 4),
 }  # fmt: skip
 
 
@@ -43,6 +43,9 @@ class VolumeSettings:
     """What may be lost of single grids, instead: GRID:DEMAND=VALUE, such as density:psnr=40 velocity:rmse=0.01, or both
     with a comma between; the demands are those of the options --rmse, --psnr, --max-error, --iou, --mcd, --size and
     --lossless."""
+    stored_level: int = 0
+    """Also store grids at this level of detail: 1 is half the resolution, 2 a quarter, up to 4. This level and coarser
+    ones are then decoded without full resolution, in a small part of its time and memory. 0: none."""
     method: Literal["auto", "lattice", "network", "smallest"] = "auto"
     """What holds the values of voxels: a lattice of spline coefficients; networks, as in the paper; auto: the lattice
     unless a setting asks for what only networks have (a neural tree, tolerant topology), for networks were larger in
@@ -104,7 +107,7 @@ class VolumeSettings:
     learning_rate: float = 0.005
     """Adam's learning rate at the start."""
     refine_learning_rate: float = 0.0
-    """Learning rate for frames after the first of a sequence; 0: a fifth of `learning_rate`."""
+    """Learning rate for frames after the first of a sequence; 0: `learning_rate`."""
     decay: float = 0.9
     """Factor on the learning rate every `decay_interval` epochs."""
     decay_interval: int = 100

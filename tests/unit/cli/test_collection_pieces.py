@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fieldcodec.cli import options
-from fieldcodec.cli.collections import choose, items, pictures, sources
+from fieldcodec.cli.collections import choose, items, pictures
 from fieldcodec.cli.collections.watch import TrainingWatch, quick_overlap
 from fieldcodec.cli.console import ProgressBars
 from fieldcodec.cli.encode import Encode
@@ -80,22 +80,6 @@ def test_positionals() -> None:
     assert options.positionals(arguments, {"--switch"}) == ["a", "b", "c", "-", "--e"]
     assert {"--overwrite", "--no-check", "--close-holes"} <= SWITCHES
     assert "--device" not in SWITCHES
-
-
-def test_shared_textures_are_counted_once(tmp_path: Path) -> None:
-    (tmp_path / "tex ture.png").write_bytes(b"x" * 100)
-    lines = ["newmtl a", "map_Kd -s 1 1 1 wood.png", "map_Bump missing.png", "map_Ks tex ture.png"]
-    (tmp_path / "both.mtl").write_text("\n".join(lines))
-    (tmp_path / "wood.png").write_bytes(b"x" * 10)
-    for name in ("a.obj", "b.obj"):
-        (tmp_path / name).write_text("mtllib both.mtl\nv 0 0 0\n")
-    (tmp_path / "c.bin").write_bytes(b"abc")
-    buffers = '[{"uri": "c.bin"}, {"uri": "data:abc"}, {"byteLength": 3}]'
-    (tmp_path / "c.gltf").write_text(f'{{"buffers": {buffers}, "images": [{{"uri": "wood.png"}}]}}')
-    meshes = [tmp_path / name for name in ("a.obj", "b.obj", "c.gltf")]
-    names = sorted(path.name for path in sources.source_files(meshes, True))
-    assert names == ["a.obj", "b.obj", "both.mtl", "c.bin", "c.gltf", "tex ture.png", "wood.png"]
-    assert sources.source_files(meshes, False) == {path.resolve() for path in [*meshes, tmp_path / "c.bin"]}
 
 
 def test_names_near_by_are_told() -> None:

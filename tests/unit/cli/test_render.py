@@ -78,6 +78,29 @@ def test_two_volumes_are_drawn_side_by_side(
     assert "wrote" in captured.err
 
 
+def test_depth_and_normals_of_a_level_set(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, layers = tmp_path / "out.png", ["--grid", "sphere", "--depth", "--normals", *SMALL]
+    found = json_of(capsys, "render", smoke, "-o", out, *layers, "--turntable", 2)
+    assert [Path(path).name for path in found["outputs"]] == [
+        f"out_00{number}{layer}.png" for number in (0, 1) for layer in ("", "_depth", "_normals")
+    ]
+    drawn, depth, normals = (_pixels(path).astype(int) for path in found["outputs"][:3])
+    assert drawn.shape == normals.shape == (40, 48, 3)
+    assert depth.shape == (40, 48)
+    assert depth.max() == 255
+    assert depth[0, 0] == 0
+    assert depth[20, 24] > 220 > depth[20][depth[20] > 0].min()  # of a ball the middle is nearest
+    assert np.abs(normals[0, 0] - 128).max() <= 1
+    assert np.linalg.norm(normals[20, 24] / 127.5 - 1) == pytest.approx(1, abs=0.02)
+    (tmp_path / "out_depth.png").touch()
+    assert run("render", smoke, "-o", out, *layers) == 2  # said before anything is drawn
+    assert not out.exists()
+    for other in (["--grid", "density"], ["--slice", "z=0.5"], ["--compare", smoke]):
+        capsys.readouterr()
+        assert run("render", smoke, "-o", out, *layers, "--overwrite", *other) == 2
+        assert "--depth is not possible" in capsys.readouterr().err
+
+
 def test_compressed_files_are_decoded(smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = tmp_path / "small.fcodec"
     assert run("encode", smoke, "-o", small, "--lossless", "--no-check") == 0

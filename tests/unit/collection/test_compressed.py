@@ -16,6 +16,7 @@ from fieldcodec.collection.asset import Placement
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.decode import tree_hash
 from fieldcodec.collection.listing import describe_collection
+from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.container.container import Container, open_container
 from fieldcodec.container.files import is_file_name
 from fieldcodec.errors import FieldcodecError, FormatError, UsageError
@@ -23,6 +24,8 @@ from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.frozen_recursive import LATENT_UNIT, frozen_latents
 from fieldcodec.nets.recursive import new_latents
 from fieldcodec.nets.recursive_spec import RecursiveSpec
+from fieldcodec.radiance.pictures import look_around
+from fieldcodec.render.camera import turntable
 from fieldcodec.testing.collections import TINY, random_collection
 
 NAMES = ("cup", "Stuhl äß", "椅子")
@@ -201,6 +204,25 @@ def test_true_octrees_are_kept_exactly() -> None:
     assert [len(values) for values in back.unfold(2).latents] == list(cells.num_cells[1:]) == [1, 1, 1]
     agreed = random_collection(octrees=[free.unfold(number).octree for number in range(3)])
     assert agreed.to_bytes() == free.to_bytes()
+
+
+def test_what_is_up_is_kept_of_radiance_fields() -> None:
+    spec, kinds = replace(TINY, colour="rgb+radiance"), ("radiance", "radiance", "distance")
+    made = random_collection(spec, kinds=kinds, ups=[(0, 0, 3.0), (3e-9, -4.0, 0), (1.0, 0, 0)])
+    back = CompressedCollection.from_bytes(made.to_bytes())
+    usual, other, surface = ([*item.to_json(spec)] for item in back.listing.items)
+    assert ("up" in usual, "up" in other, "up" in surface) == (False, True, False)  # usual ones take no bytes
+    assert [item.up for item in back.listing.items] == [(0, 0, 1), (0, -1, 0), (0, 0, 1)]
+    field = back.removed([0]).field(0)
+    assert isinstance(field, RadianceItem)
+    assert field.up == look_around(field).up == (0, -1, 0)
+    wide = turntable(look_around(field), 8)
+    levels = [np.dot(np.subtract(each.position, each.look_at), field.up) for each in wide]
+    assert np.ptp(levels) < 1e-6 * np.linalg.norm(np.subtract(wide[0].position, wide[0].look_at))
+    facts = describe_collection(Container.from_bytes(made.to_bytes()))
+    assert [item.get("up") for item in facts["items"]] == [[0, 0, 1], [0, -1, 0], None]
+    with pytest.raises(UsageError, match="direction upwards"):
+        random_collection(spec, kinds=kinds, ups=[(0, 0, 1), (0, 0, 0), (0, 0, 1)])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Damaged and crafted files of collections: a named error, never another exception, a hang or a huge allocation."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from fieldcodec.container.container import Container, Section
 from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.octree import Octree
-from fieldcodec.testing.collections import random_collection
+from fieldcodec.testing.collections import TINY, random_collection
 from fieldcodec.testing.forged import MISSING, places_of, replaced
 from fieldcodec.volume.compressed import CompressedVolume
 
@@ -99,6 +100,18 @@ def test_messages_say_what_is_wrong(data: bytes, path: tuple[Any, ...], value: A
     meta = Container.from_bytes(data).meta()
     with pytest.raises(FormatError, match=problem):
         _decode(_forged(data, SectionId.META, Section.meta(replaced(meta, path, value)).data))
+
+
+def test_directions_upwards_that_are_none_are_refused() -> None:
+    forms = {"spec": replace(TINY, colour="radiance"), "ups": [(0.0, 1.0, 0.0)] * 3}
+    data = random_collection(**forms).to_bytes()
+    meta = Container.from_bytes(data).meta()
+    nothing = [[0, 0, 0], [1e-7, 0, 0], [1, 0], [1, 0, 0, 0], [1, 0, True], [1, 0, "0"]]
+    for value in [*nothing, [1e31, 0, 0], *HOSTILE]:
+        with pytest.raises(FormatError, match="direction upwards"):
+            _decode(_forged(data, SectionId.META, Section.meta(replaced(meta, ("items", 1, "up"), value)).data))
+    left_out = _forged(data, SectionId.META, Section.meta(replaced(meta, ("items", 1, "up"), MISSING)).data)
+    assert [item.up for item in _decode(left_out).listing.items] == [(0, 1, 0), (0, 0, 1), (0, 1, 0)]
 
 
 def test_forged_sections_raise_nothing_but_format_errors(data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Files to assets: which files, by which names, kept on disk, and problems told all at once."""
 
 import gzip
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from fieldcodec.collection.inputs import find_inputs, object_name
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import InputError
-from fieldcodec.fit.phases import FitEvent, OnEvent
+from fieldcodec.fit.phases import FitEvent
 from fieldcodec.grid.procedural import smoke_fog, sphere_level_set
 from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.io.volumes import write_volumes
@@ -70,9 +71,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real: Callable[..., object] = module._made
 
-    def watched(name: str, path: Path, settings: CollectionSettings, on_event: OnEvent) -> object:
+    def watched(name: str, *others: object) -> object:
         names.append(name)
-        return real(name, path, settings, on_event)
+        return real(name, *others)
 
     monkeypatch.setattr(module, "_made", watched)
     return names
@@ -121,9 +122,36 @@ def test_assets_come_in_order_with_colours_and_progress(tmp_path: Path) -> None:
     assert [asset.has_colours for asset in assets] == [True, True, False]
     assert assets[0].surface.colours is not None
     assert (assets[0].surface.colours == (255, 0, 0)).all()
-    beside = sum((tmp_path / name).stat().st_size for name in ("wedge.mtl", "paint.png"))
-    assert assets[0].source_bytes == first.stat().st_size + beside
+    files = [first, second, plain, tmp_path / "wedge.mtl", tmp_path / "paint.png"]
+    assert sum(asset.source_bytes for asset in assets) == sum(file.stat().st_size for file in files)
+    assert 0 <= assets[0].source_bytes - assets[1].source_bytes <= 2  # they share material and texture
+    assert assets[2].source_bytes == plain.stat().st_size
+    alone = prepare([tmp_path], SETTINGS, names=["ant"], keep=False)
+    assert [asset.name for asset in alone] == ["ant"]
+    assert alone[0].source_bytes == sum(file.stat().st_size for file in files[1:] if file != plain)
     assert not prepare([first], replace(SETTINGS, colour="none"), keep=False)[0].has_colours
+
+
+@pytest.mark.parametrize("colour", ["auto", "none"])
+def test_files_beside_a_gltf_count(tmp_path: Path, made: list[str], colour: str) -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")
+    (tmp_path / "shape.bin").write_bytes(corners.tobytes())
+    view = {"buffer": 0, "byteLength": 36}
+    accessor = {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0] * 3, "max": [1, 1, 0]}
+    scene = {
+        "asset": {"version": "2.0"}, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}], "accessors": [accessor],
+        "bufferViews": [view], "buffers": [{"uri": "shape.bin", "byteLength": 36}],
+    }  # fmt: skip
+    path, settings = tmp_path / "shape.gltf", replace(SETTINGS, colour=colour)
+    path.write_text(json.dumps(scene))
+    (first,) = prepare([path], settings, cache=tmp_path / "cache")
+    assert first.source_bytes == path.stat().st_size + 36
+    prepare([path], settings, cache=tmp_path / "cache")
+    assert made == ["shape"]
+    (tmp_path / "shape.bin").write_bytes((2 * corners).tobytes())
+    (second,) = prepare([path], settings, cache=tmp_path / "cache")
+    assert second.placement.scale == pytest.approx(2 * first.placement.scale)
 
 
 def test_a_second_run_makes_nothing(tmp_path: Path, made: list[str]) -> None:
@@ -214,19 +242,41 @@ def test_level_sets_are_objects_too(tmp_path: Path) -> None:
     assert asset.placement.scale == pytest.approx(12 / 0.9, rel=0.01)
 
 
+def test_each_of_several_level_sets_is_an_object(tmp_path: Path, made: list[str]) -> None:
+    path, cache = tmp_path / "parts.vdb", tmp_path / "cache"
+    small, large = sphere_level_set(8.0), sphere_level_set(12.0)
+    grids = replace(small, name="left"), smoke_fog(32), replace(large, name="right"), replace(small, name="")
+    write_volumes(path, VolumeFile(grids))
+    assert [*find_inputs([path])] == ["parts_left", "parts_right", "parts_3"]
+    assets = prepare([path], SETTINGS, cache=cache)
+    assert [asset.name for asset in assets] == made == ["parts_left", "parts_right", "parts_3"]
+    assert [asset.placement.scale for asset in assets] == pytest.approx([8 / 0.9, 12 / 0.9, 8 / 0.9], rel=0.01)
+    assert sum(asset.source_bytes for asset in assets) == path.stat().st_size
+    again = prepare([path], SETTINGS, names=["parts_right"], cache=cache)
+    assert len(made) == 3
+    assert np.array_equal(again[0].surface.points, assets[1].surface.points)  # type: ignore[union-attr]
+    (tmp_path / "parts_left.obj").write_text(WEDGE)
+    with pytest.raises(InputError, match=r"parts\.vdb \(grid #0\) and .*parts_left\.obj would both be the object"):
+        find_inputs([path, tmp_path / "parts_left.obj"])
+    write_volumes(path, VolumeFile((small, small)))
+    with pytest.raises(InputError, match=r"\(grid #0\) and .*\(grid #1\) would both .*; rename one of the grids"):
+        find_inputs([path])
+    write_volumes(path, VolumeFile((small, replace(small, name="a/b"))))
+    with pytest.raises(InputError, match="no object can be named after the grid 'a/b'"):
+        find_inputs([path])
+
+
 def test_bad_files_are_told_together(tmp_path: Path) -> None:
     (tmp_path / "bad.stl").write_bytes(b"solid nothing")
     (tmp_path / "flat.obj").write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")
-    ball = sphere_level_set(12.0)
-    write_volumes(tmp_path / "two.vdb", VolumeFile((ball, replace(ball, name="again"))))
+    (tmp_path / "torn.vdb").write_bytes(b"torn")
     write_volumes(tmp_path / "fog.vdb", VolumeFile((smoke_fog(32),)))
     wedge(tmp_path)
     with pytest.raises(InputError) as caught:
         prepare([tmp_path], SETTINGS, keep=False)
     lines = str(caught.value).splitlines()
-    assert [name in line for name, line in zip(("bad.stl", "flat.obj", "fog.vdb", "two.vdb"), lines, strict=True)]
+    assert [name in line for name, line in zip(("bad.stl", "flat.obj", "fog.vdb", "torn.vdb"), lines, strict=True)]
     assert "no area" in lines[1]
     assert "no level set" in lines[2]
-    assert "2 level sets" in lines[3]
     with pytest.raises(InputError, match=r"flat\.obj: the triangles of the mesh have no area"):
         prepare([tmp_path / "flat.obj"], SETTINGS, keep=False)

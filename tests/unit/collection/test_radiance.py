@@ -10,10 +10,11 @@ import torch
 from fieldcodec.collection.asset import RadianceAsset, ScenePictures
 from fieldcodec.collection.asset_cache import AssetCache
 from fieldcodec.collection.compressed import CompressedCollection
-from fieldcodec.collection.encode import encode_collection
+from fieldcodec.collection.encode import add_to_collection, encode_collection
 from fieldcodec.collection.losses import picture_loss
 from fieldcodec.collection.measure import RadianceQuality, measure_any
 from fieldcodec.collection.picture_rays import draw_rays
+from fieldcodec.collection.radiance_grid import grid_of_item
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.radiance_truth import asset_of_radiance, rays_around
 from fieldcodec.collection.settings import CollectionSettings
@@ -78,10 +79,13 @@ def test_the_same_seed_gives_the_same_samples_and_the_cache_keeps_them(asset: Ra
     other = asset_of_radiance(BALL, "ball", replace(SETTINGS, seed=1))
     assert np.array_equal(asset.seen.points, again.seen.points)
     assert not np.array_equal(asset.seen.points, other.seen.points)
-    AssetCache(tmp_path).store("key", asset, {})
-    kept = AssetCache(tmp_path).load("key", tmp_path / "none", "ball")
+    AssetCache(tmp_path).store("key", replace(asset, up=(0.0, -1.0, 0.0)), {})
+    loaded = AssetCache(tmp_path).load("key", tmp_path / "none", "ball")
+    assert loaded is not None
+    kept, _ = loaded
     assert isinstance(kept, RadianceAsset)
     assert (kept.kind, kept.placement, kept.source_bytes) == ("radiance", asset.placement, 5)
+    assert kept.up == (0, -1, 0)
     assert np.array_equal(kept.density.densities, asset.density.densities)
     assert np.array_equal(kept.seen.colours, asset.seen.colours)
 
@@ -112,6 +116,26 @@ def test_rays_come_from_all_around() -> None:
     assert np.linalg.norm(directions, axis=1) == pytest.approx(1)
     marcher = RayMarcher(BALL.occupancy, torch.device("cpu"), step=0.1)
     assert marcher.meets(torch.from_numpy(origins), torch.from_numpy(directions)).float().mean() > 0.99
+
+
+class _Fallen(ShinyBall):
+    """For which x is up."""
+
+    @property
+    def up(self) -> tuple[float, float, float]:
+        return 1.0, 0.0, 0.0
+
+
+def test_what_is_up_goes_from_the_field_to_the_file_and_back() -> None:
+    quick = replace(SETTINGS, steps=1, surface_points=1000, lods=2)
+    fallen = asset_of_radiance(_Fallen(), "fallen", quick)
+    found = encode_collection([asset_of_radiance(BALL, "ball", quick), fallen], quick, threads=1)
+    items = [CompressedCollection.from_bytes(found.to_bytes())[number] for number in range(2)]
+    assert [item.up for item in items if isinstance(item, RadianceItem)] == [(0, 0, 1), (1, 0, 0)]
+    more = add_to_collection(found, [replace(fallen, name="more")], quick, threads=1)
+    assert more.entry("more").up == (1, 0, 0)
+    assert isinstance(items[1], RadianceItem)
+    assert grid_of_item(items[1], 8).up == (1, 0, 0)
 
 
 def test_an_object_is_drawn_as_its_field(item: RadianceItem) -> None:

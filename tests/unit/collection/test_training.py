@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from fieldcodec.collection import training as module
 from fieldcodec.collection.asset import (
     AnyAsset,
     Asset,
@@ -264,6 +267,25 @@ def test_from_assets_to_a_file_and_more_objects() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(tree.child_masks, true.child_masks, strict=True))
     with pytest.raises(UsageError):
         add_to_collection(collection, [BALLS[0]], settings)
+
+
+def test_compiling_takes_no_time_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, numbers = [0.0], []
+
+    def slow(training: CollectionTraining, rows: list[int], *others: Any) -> Any:
+        now[0] += 1000 if training.step == 0 and not numbers else 1
+        numbers.append(rows)
+        return real(training, rows, *others)
+
+    real = CollectionTraining._gradients
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(CollectionTraining, "_gradients", slow)
+    training = CollectionTraining(BALLS[:1], replace(SETTINGS, steps=2, objects_per_step=1), threads=1)
+    assert len(list(training.run())) == 2
+    assert numbers == [[0]] * 3
+    assert training.seconds == 2
+    assert not list(training.run())  # nothing is warmed up for a training that is at its end
+    assert len(numbers) == 3
 
 
 def test_nothing_to_train_is_told() -> None:

@@ -17,6 +17,7 @@ from fieldcodec.metrics.files import DifferenceKind, compare_file_metadata, comp
 from fieldcodec.metrics.quality import compare_grids
 from fieldcodec.metrics.rate import bits_per_active_voxel, compression_ratio, multiply_adds, raw_vdb_bytes
 from fieldcodec.metrics.report import EncodeReport, GridReport, comparison_report
+from fieldcodec.metrics.tables import size
 
 REQUIRED_KEYS = {"name", "active_voxels", "topology_differs", "iou", "mcd", "rmse", "max_error", "psnr"}
 
@@ -202,3 +203,14 @@ def test_tables_of_a_comparison_list_the_differences():
     comparison_report(compare_files(first, second), bytes_first=1, bytes_second=2).to_table(Console(file=out, width=80))
     assert "density, transform: UniformScaleMap" in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "text"),
+    [
+        (None, "-"), (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (999_400, "999 kB"), (999_700, "1,000 kB"),
+        (1_234_567, "1.23 MB"), (999_999_999, "1,000 MB"), (12_345_678_901_234, "12,346 GB"), (512.4, "512 B"),
+    ],
+)  # fmt: skip
+def test_sizes_keep_three_digits(bytes_: float | None, text: str) -> None:
+    assert size(bytes_) == text

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fieldcodec.errors import UsageError
 from fieldcodec.fit.phases import FitEvent
 from fieldcodec.io.posed import PosedScene, rays, read_posed
 from fieldcodec.metrics.images import psnr
+from fieldcodec.radiance import fit as fit_module
 from fieldcodec.radiance.box import allowed_cells, scene_box, scene_up
 from fieldcodec.radiance.fit import RadianceFit, _Clock, fit_scene
 from fieldcodec.radiance.pixels import PixelTable
@@ -109,9 +111,12 @@ def test_time_is_kept() -> None:
     now = 107.5
     assert clock.share_of(0) == pytest.approx(0.5)
     assert clock.share_of(1) < 0
+    assert not clock.is_over
     now = 160.0
     assert clock.share_of(1) == pytest.approx(1)
+    assert clock.is_over
     assert _Clock(now, QUICK).share_of(0) == 0
+    assert not _Clock(now, QUICK).is_over
 
 
 def test_time_limits_end_a_fit(scene: PosedScene) -> None:
@@ -119,6 +124,35 @@ def test_time_limits_end_a_fit(scene: PosedScene) -> None:
     fit = fit_scene(scene, long)
     assert 2 <= fit.steps < 10**5
     assert fit.seconds < 30
+
+
+def test_no_time_at_all_still_gives_something_pruned(scene: PosedScene) -> None:
+    """One stage, as many steps as tell things from mist; cells that give no light are gone."""
+    box = (np.full(3, -2.0), np.full(3, 2.0))  # most of it empty
+    events: list[FitEvent] = []
+    short = replace(QUICK, stages=(Stage(16, 10**6, 1), Stage(32, 10**6)), minutes=1e-9, prune=0.05)
+    fit = fit_scene(scene, short, box=box, on_event=events.append)
+    assert fit.steps == len(events) == 40
+    assert fit.grid.lattice.cell == pytest.approx(4 / 16)  # no finer stage was begun
+    possible = allowed_cells(scene, box[0], 4 / 16, (16, 16, 16)).sum()
+    assert 0 < fit.grid.lattice.num_cells < 0.7 * possible
+    assert _held_out(scene, fit, 1.0) > 13
+    mist = fit_scene(scene, replace(short, prune=0.1), box=box)  # in which no cell gives so much
+    assert fit.grid.lattice.num_cells < mist.grid.lattice.num_cells < 1.1 * possible
+    few = replace(short, stages=(Stage(16, 7, 1), Stage(32, 9)))
+    assert fit_scene(scene, few, box=box).steps == 7
+
+
+def test_compiling_takes_no_time_of_a_fit(scene: PosedScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def slow(_: str) -> None:
+        now[0] += 1000
+
+    monkeypatch.setattr(fit_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(fit_module, "_warm_up", slow)
+    assert fit_scene(scene, replace(QUICK, stages=(Stage(8, 1, 1),))).seconds == 0
+    assert now[0] == 1000
 
 
 def test_what_cannot_be_fitted(scene: PosedScene) -> None:

@@ -10,7 +10,7 @@ from fieldcodec.errors import UsageError
 from fieldcodec.radiance.grid import RadianceGrid, clipped
 from fieldcodec.radiance.harmonics import harmonics
 from fieldcodec.radiance.lattice import CornerLattice, dilated
-from fieldcodec.radiance.refine import EMPTY, fine_lattice, inverse_softplus, pruned_cells, resampled
+from fieldcodec.radiance.refine import EMPTY, fine_lattice, inverse_softplus, resampled
 from fieldcodec.testing.radiance import random_grid
 
 
@@ -138,9 +138,6 @@ def test_finer_lattices_cover_what_is_kept() -> None:
         assert fine.live[tuple(at.T)].all()
         volume = fine.num_cells * finer**3
         assert volume < (kept.sum() * 0.3**3) * (1 + 2 * finer / 0.3) ** 3
-    assert pruned_cells(np.zeros((2, 2, 2), bool), last=True).all()  # nothing was seen: better all than none
-    assert np.array_equal(pruned_cells(kept, last=True), kept)
-    assert np.array_equal(pruned_cells(kept, last=False), dilated(kept))
 
 
 def test_resampled_grids_keep_their_density() -> None:

@@ -11,10 +11,8 @@ from fieldcodec.radiance.field import Occupancy
 from fieldcodec.radiance.measure import background_of, held_out, measure_views
 from fieldcodec.radiance.pictures import (
     PictureOptions,
-    depth_picture,
     draw,
     look_around,
-    normal_picture,
     parse_camera,
     posed,
     resized,
@@ -91,13 +89,6 @@ def test_an_empty_field_has_no_default_camera() -> None:
     empty = Ball(CENTRE, 0.5, 1.0, (0, 0, 0), Occupancy(np.zeros(3), 1.0, np.zeros((2, 2, 2), bool)))
     with pytest.raises(UsageError, match="empty"):
         draw(empty)
-
-
-def test_depth_and_normals_as_pictures() -> None:
-    depths = np.array([[0.0, 2.0], [3.0, 4.0]], np.float32)
-    assert depth_picture(depths).tolist() == [[0, 255], [148, 40]]
-    assert not depth_picture(np.zeros((2, 2), np.float32)).any()
-    assert normal_picture(np.array([[[1.0, 0.0, -1.0]]])).tolist() == [[[255, 128, 0]]]
 
 
 def test_cameras_by_name_and_held_out_views(tmp_path: Path) -> None:

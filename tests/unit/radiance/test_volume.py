@@ -13,7 +13,8 @@ from fieldcodec.grid.metadata import MetaEntry
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.radiance.grid import RadianceGrid
-from fieldcodec.radiance.volume import NAMES, demands, from_volumes, is_radiance, to_volumes
+from fieldcodec.radiance.marks import is_radiance
+from fieldcodec.radiance.volume import NAMES, demands, from_volumes, to_volumes
 from fieldcodec.testing.radiance import random_grid
 
 

@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from fieldcodec.cli.collections.measure import CollectionReport, measure_objects, scenes_among
-from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.collections.tables import print_report
 from fieldcodec.cli.console import ProgressBars, result_json, say
 from fieldcodec.cli.inputs import is_compressed_collection, refuse_options
@@ -18,6 +16,7 @@ from fieldcodec.collection.measure import AnyQuality, ItemQuality, PictureQualit
 from fieldcodec.collection.prepare import prepare
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import ExitCode, UsageError
+from fieldcodec.io.posed import read_posed
 
 if TYPE_CHECKING:
     from fieldcodec.cli.compare import Compare
@@ -35,21 +34,22 @@ def compare_objects(options: "Compare") -> ExitCode:
     start = time.perf_counter()
     collection = open_collection(options.second)
     inputs = find_inputs([options.first])
-    shared = {name: path for name, path in inputs.items() if name in collection.names}
+    shared = {name: source for name, source in inputs.items() if name in collection.names}
     failures = _lonely(set(inputs), set(collection.names))
     if not shared:
-        known = ", ".join(collection.names[:10]) or "none"
-        raise UsageError(f"no mesh has the name of an object of {options.second}; these are {known}")
+        names = ", ".join(collection.names[:10]) or "none"
+        raise UsageError(f"no mesh has the name of an object of {options.second}; these are {names}")
     scenes, settings = scenes_among(shared), settings_of(collection)
     with ProgressBars() as bars:
-        others = [path for name, path in shared.items() if name not in scenes]
-        assets = prepare(others, settings, on_event=bars) if others else []
+        others = [name for name in shared if name not in scenes]
+        assets = prepare([options.first], settings, names=others, on_event=bars) if others else []
         qualities = measure_objects(
             collection, assets, bars, scenes=scenes, factor=options.factor or settings.scene_factor
         )
     failures += _failures(qualities, options)
-    sources = source_files(shared.values(), collection.has_colours) if len(shared) == len(collection) else set[Path]()
-    report = CollectionReport.of(collection, options.second, qualities, sources)
+    sizes = [*(asset.source_bytes for asset in assets), *(read_posed(path).source_bytes for path in scenes.values())]
+    source_bytes = sum(sizes) if len(shared) == len(collection) else 0
+    report = CollectionReport.of(collection, options.second, qualities, source_bytes)
     if options.json:
         head = {"first": str(options.first), "second": str(options.second), "failures": failures}
         result_json({**head, "seconds": time.perf_counter() - start, **report.to_json()})

@@ -101,7 +101,7 @@ def add_objects(options: Add) -> ExitCode:
         larger = open_collection(output)
         checked, scenes = (assets, scenes_among(inputs)) if options.check else ([], {})
         qualities = measure_objects(larger, checked, bars, options.device, scenes, settings.scene_factor)
-    report = CollectionReport.of(larger, output, qualities, set())
+    report = CollectionReport.of(larger, output, qualities, 0)
     if options.json:
         result_json({"output": str(output), "added": list(inputs), **report.to_json()})
     else:

@@ -12,7 +12,6 @@ from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from fieldcodec.cli.collections.measure import CollectionReport, measure_objects, scenes_among
-from fieldcodec.cli.collections.sources import source_files
 from fieldcodec.cli.collections.tables import print_report
 from fieldcodec.cli.collections.watch import TrainingWatch
 from fieldcodec.cli.console import ProgressBars, result_json, say
@@ -96,11 +95,11 @@ def encode_objects(options: EncodeCollection) -> ExitCode:
         scenes, factor = scenes_among(inputs), options.settings.scene_factor
         checked = assets if options.check else []
         qualities = measure_objects(collection, checked, bars, options.device, scenes if options.check else {}, factor)
-    report = CollectionReport.of(collection, output, qualities, source_files(inputs.values(), collection.has_colours))
+    report = CollectionReport.of(collection, output, qualities, sum(asset.source_bytes for asset in assets))
     if options.json:
         result_json(
             {
-                "inputs": [str(path) for path in inputs.values()],
+                "inputs": list(dict.fromkeys(str(source.path) for source in inputs.values())),
                 "output": str(output),
                 "settings": dataclasses.asdict(options.settings),
                 "seconds": {"prepare": prepared - start, "train": trained - prepared},

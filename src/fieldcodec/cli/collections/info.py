@@ -30,6 +30,8 @@ def print_collection(data: dict[str, Any], console: Console) -> None:
     head += f" ({what})" if what else ""
     console.print(head, highlight=False, markup=False, soft_wrap=True)
     share = f"; {data['bytes'] / len(items):,.0f} bytes for each object" if items else ""
+    if items and all(item["source_bytes"] for item in items):
+        share += f", made from {sum(item['source_bytes'] for item in items):,} bytes"
     console.print(f"{sections_line(sections, data['bytes'])}{share}", highlight=False, soft_wrap=True)
     fusion = "side by side" if spec.fusion == "cat" else "added up"
     line = f"latents of {spec.latent} numbers, {spec.lods} levels of detail, {fusion}; "

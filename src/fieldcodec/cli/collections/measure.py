@@ -1,6 +1,6 @@
 """What `encode` and `compare` find out about a collection."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from fieldcodec.cli.console import ProgressBars
 from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.compressed import CompressedCollection
-from fieldcodec.collection.inputs import is_scene
+from fieldcodec.collection.inputs import ObjectSource, is_scene
 from fieldcodec.collection.measure import AnyQuality, mean_of, measure_any, measure_pictures
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.io.posed import read_posed
@@ -34,8 +34,9 @@ class CollectionReport:
 
     @staticmethod
     def of(
-        collection: CompressedCollection, path: Path, qualities: Sequence[AnyQuality], sources: Collection[Path]
+        collection: CompressedCollection, path: Path, qualities: Sequence[AnyQuality], source_bytes: int
     ) -> "CollectionReport":
+        """Source bytes: 0 where they are not known."""
         sections, corrections = collection.num_bytes, collection.corrections_bytes
         latent = sections["latents"] / max(len(collection), 1)
         return CollectionReport(
@@ -45,7 +46,7 @@ class CollectionReport:
             names=collection.names,
             item_bytes=tuple(round(latent + corrections[name]) for name in collection.names),
             qualities=tuple(qualities),
-            source_bytes=sum(source.stat().st_size for source in sources),
+            source_bytes=source_bytes,
         )
 
     @property
@@ -106,6 +107,6 @@ def measure_objects(
     return found
 
 
-def scenes_among(inputs: Mapping[str, Path]) -> dict[str, Path]:
+def scenes_among(inputs: Mapping[str, ObjectSource]) -> dict[str, Path]:
     """The folders of posed pictures."""
-    return {name: path for name, path in inputs.items() if is_scene(path)}
+    return {name: source.path for name, source in inputs.items() if is_scene(source.path)}

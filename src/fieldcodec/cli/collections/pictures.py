@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fieldcodec.cli.collections.items import find_item, open_item, open_surface, warn_of_coarse_levels
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.inputs import refuse_options
+from fieldcodec.cli.inputs import kind_of, refuse_options
 from fieldcodec.cli.radiance_views import draw_field as draw_radiance
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.latent_space import radiance_thumbnail, thumbnail
@@ -17,7 +17,8 @@ from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.surface import level_set_of_item
 from fieldcodec.errors import ExitCode, UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
-from fieldcodec.nets.device import choose_device
+from fieldcodec.io.mesh.appearance import read_coloured_mesh
+from fieldcodec.io.mesh.surface_colours import SurfaceColours as MeshColours
 from fieldcodec.radiance.pictures import parse_camera, resized
 from fieldcodec.render.camera import DEFAULT_DIRECTION, Camera, Vector
 from fieldcodec.render.figure import save_image
@@ -57,7 +58,9 @@ def is_radiance(options: "Render") -> bool:
     return collection.entry(find_item(collection.names, options.item, options.input)).kind == "radiance"
 
 
-def draw_field(options: "Render", outputs: list[Path], direction: Vector | None, size: tuple[int, int]) -> ExitCode:
+def draw_field(
+    options: "Render", outputs: list[Path], direction: Vector | None, size: tuple[int, int] | None
+) -> ExitCode:
     """Pictures of a radiance field."""
     assert options.item is not None
     refuse_options(
@@ -72,18 +75,20 @@ def draw_field(options: "Render", outputs: list[Path], direction: Vector | None,
     warn_of_coarse_levels(collection, options.lod)
     item = open_item(collection, options.item, options.input, lod=options.lod, device=options.device)
     assert isinstance(item, RadianceItem)
-    start = time.perf_counter()
-    with ProgressBars() as bars:
-        device = choose_device(options.device)
-        written = draw_radiance(item, options, outputs, direction, size if options.size else None, bars, device)
-    seconds = time.perf_counter() - start
-    if options.json:
-        paths = [str(path) for path in written]
-        result_json({"input": str(options.input), "outputs": paths, "item": item.name, "seconds": seconds})
-    else:
-        shown = f"{written[0]}{f' to {written[-1].name}' if len(written) > 1 else ''}"
-        say(f"wrote {shown}: object {item.name!r} in {seconds:.1f} s")
-    return ExitCode.OK
+    return draw_radiance(
+        options, outputs, direction, size, lambda *_: item, facts={"item": item.name}, what=f"object {item.name!r}"
+    )
+
+
+def colours_of_file(path: Path) -> SurfaceColours | None:
+    """Colours of the surface that a file holds; None where it has none.
+
+    Raises:
+        InputError: a texture is missing, or a mesh is damaged.
+    """
+    if kind_of(path) != "mesh":
+        return None
+    return MeshColours.of(read_coloured_mesh(path))
 
 
 def named_camera(text: str, size: tuple[int, int] | None) -> Camera:

@@ -5,6 +5,6 @@ PyTorch): what both agree on is what the specification says. Integers are Python
 From below: `reader`, `meta_words`, `container`, `bits` (range coder), `leaf_masks`, `node_masks`, `slot_values`,
 `weights`, `networks`, `fields`; `plane`, `learners`, `coefficients`, `splines`, `margin_masks`, `residuals`,
 `refinement`, `mesh`, `scale`, `warp`, `references`, `lattices`, `guides`; `tree`, `values`, `volume` with
-`decode_volume`, `sequence` with `decode_sequence`, and `collection` with `decode_collection`. Meant for volumes of
-some leaves, and objects of some hundred cells.
+`decode_volume`, `levels` with `decode_levels`, `sequence` with `decode_sequence`, and `collection` with
+`decode_collection`. Meant for volumes of some leaves, and objects of some hundred cells.
 """

@@ -12,6 +12,7 @@ from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.testing.oracle.container import WHOLE_FILE, meta_json, read_sections
 from fieldcodec.testing.oracle.fields import Field
 from fieldcodec.testing.oracle.lattices import Lattice
+from fieldcodec.testing.oracle.levels import LEVEL
 from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.references import Reference
 from fieldcodec.testing.oracle.values import rows, unpack
@@ -51,7 +52,9 @@ def decode_group(data: bytes) -> dict[int, VolumeFile]:
     if not isinstance(meta, dict) or meta.get("kind") != "group":
         raise FormatError("a section of a group holds none")
     try:
-        if any(id != GRID or grid >= len(meta["grids"]) for grid, id in sections if (grid, id) != (WHOLE_FILE, META)):
+        count = len(meta["grids"])
+        others = [(grid, id) for grid, id in sections if (grid, id) != (WHOLE_FILE, META)]
+        if any(id not in (GRID, LEVEL) or grid >= count for grid, id in others):
             raise FormatError("a group holds what is no grid of it")
         frames, table = meta["frames"], _Table(meta["grids"], sections)
         numbers = [frame["number"] for frame in frames]

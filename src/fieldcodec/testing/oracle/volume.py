@@ -100,11 +100,11 @@ def decode_grid(
         return decode_values(meta, sections).grid
     if not isinstance(tree, SparseGrid):
         raise FormatError("an instance is of another kind than its tree")
-    return replace(tree, **_head(meta))
+    return replace(tree, **grid_head(meta))
 
 
-def _head(meta: Any) -> dict[str, Any]:
-    """What instances have of their own."""
+def grid_head(meta: Any) -> dict[str, Any]:
+    """What instances have of their own: name, transform, metadata, save_as_half."""
     transform = GridTransform(meta["transform"]["map"], _bytes(meta["transform"]["payload"]))
     half = bool(meta.get("save_as_half", False))
     return {
@@ -134,7 +134,7 @@ def decode_values(
         lower, upper, root = decode_tile_values(sections, meta, topology, kind, fields.get("tiles"))
     grid = SparseGrid(
         value_type=kind, topology=topology, leaf_values=leaves, lower_tile_values=lower, upper_tile_values=upper,
-        root_tile_values=root, background=background, **_head(meta),
+        root_tile_values=root, background=background, **grid_head(meta),
     )  # fmt: skip
     return Decoded(grid, numbers, fields)
 

@@ -9,8 +9,8 @@ from typing import Any, final
 from fieldcodec.container.container import Container, Section, open_container, save_container
 from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
-from fieldcodec.volume.compressed import KIND as VOLUME_KIND
 from fieldcodec.volume.compressed import CompressedVolume
+from fieldcodec.volume.sections import VOLUME_KIND
 from fieldcodec.volume.sequence.group import CompressedGroup
 from fieldcodec.volume.sequence.layout import SequenceLayout
 

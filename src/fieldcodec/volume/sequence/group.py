@@ -16,7 +16,7 @@ from fieldcodec.container.format import MAX_SECTIONS, SectionId
 from fieldcodec.errors import FormatError, UnknownFrameError, UsageError
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
-from fieldcodec.volume.sections import PackedSections, pack_sections
+from fieldcodec.volume.sections import STORED_LEVEL, PackedSections, pack_sections
 from fieldcodec.volume.sequence.layout import MAX_GROUP_FRAMES, GridPresence, GroupEntry, frame_numbers
 
 KIND = "group"
@@ -94,13 +94,11 @@ class CompressedGroup:
         ]
         settings = self.volumes[0].settings
         meta = {"kind": KIND, "frames": frames, "grids": table.descriptions, "settings": settings}
-        sections = [
-            Section(SectionId.GRID, pack_sections(stored), row) for row, stored in enumerate(table.sections) if stored
-        ]
+        sections = [section for row, stored in enumerate(table.sections) for section in _sections(stored, row)]
         if len(sections) >= MAX_SECTIONS:
             raise UsageError(
-                f"the group of frames {self.numbers[0]} to {self.numbers[-1]} has {len(sections):,} grids, fewer than "
-                f"{MAX_SECTIONS:,} are allowed; ask for a smaller group size"
+                f"the group of frames {self.numbers[0]} to {self.numbers[-1]} has {len(sections):,} grids and levels, "
+                f"fewer than {MAX_SECTIONS:,} are allowed; ask for a smaller group size"
             )
         return Container([Section.meta(meta), *sections]).to_bytes()
 
@@ -134,8 +132,20 @@ class CompressedGroup:
         return CompressedGroup(numbers, volumes)
 
 
+def _sections(stored: Mapping[str, bytes], row: int) -> list[Section]:
+    """Those of one grid: all in one, but for its stored level."""
+    sections = []
+    if any(name != STORED_LEVEL for name in stored):
+        sections.append(Section(SectionId.GRID, pack_sections(stored), row))
+    if STORED_LEVEL in stored:
+        sections.append(Section(SectionId.STORED_LEVEL, stored[STORED_LEVEL], row, must_understand=False))
+    return sections
+
+
 def _bytes_of(sections: Mapping[str, bytes]) -> int:
-    return sections.num_bytes if isinstance(sections, PackedSections) else len(pack_sections(sections))
+    if isinstance(sections, PackedSections):
+        return sections.num_bytes
+    return sum(len(section.data) for section in _sections(sections, 0))
 
 
 def _shares(total: int, parts: int) -> list[int]:
@@ -195,9 +205,10 @@ def _kind(grid: CompressedGrid) -> tuple[str, str, str]:
 
 
 def _check_sections(opened: Container, num_grids: int) -> None:
-    """Nothing but grids in a group: above all no group in a group."""
+    """Nothing but grids and their stored levels in a group: above all no group in a group."""
     for key in opened:
-        if key.id != SectionId.META and (key.id != SectionId.GRID or key.grid >= num_grids):
+        of_a_grid = key.id in (SectionId.GRID, SectionId.STORED_LEVEL) and key.grid < num_grids
+        if key.id != SectionId.META and not of_a_grid:
             raise FormatError(f"a group of {num_grids} grids holds the section {key}, which does not belong there")
 
 
