@@ -22,10 +22,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from rows import chosen_rows
 
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import split_names
 from fieldcodec.collection.asset import Asset
 from fieldcodec.collection.compressed import CompressedCollection, open_collection
 from fieldcodec.collection.encode import encode_collection
@@ -163,14 +163,6 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
             "iou_of_levels": levels_of_detail(collection, assets),
         }
     spec = made.spec
-    items = [
-        quality.to_json() | {"source_bytes": asset.source_bytes, "thickness": thickness(asset, quality.area)}
-        for quality, asset in zip(qualities, assets, strict=True)
-    ]
-    if row.draco:
-        for item, path, asset, quality in zip(items, paths, assets, qualities, strict=True):
-            if quality.chamfer is not None:
-                item["draco"] = draco(read_mesh(path), asset, quality.chamfer)
     return {
         "name": name,
         "study": row.study,
@@ -191,8 +183,23 @@ def measure(name: str, row: Row, data: Path, device: str, threads: int | None) -
         "bytes_as_floats": 4 * (spec.num_parameters + len(assets) * spec.latent),
         "mean": means(qualities),
         **others,
-        "items": items,
+        "items": items_of(row, paths, assets, qualities),
     }
+
+
+def items_of(
+    row: Row, paths: Sequence[Path], assets: Sequence[Asset], qualities: Sequence[ItemQuality]
+) -> list[dict[str, Any]]:
+    """What is said of each object; where the row asks for it, with what Draco takes for it."""
+    items = [
+        quality.to_json() | {"source_bytes": asset.source_bytes, "thickness": thickness(asset, quality.area)}
+        for quality, asset in zip(qualities, assets, strict=True)
+    ]
+    if row.draco:
+        for item, path, asset, quality in zip(items, paths, assets, qualities, strict=True):
+            if quality.chamfer is not None:
+                item["draco"] = draco(read_mesh(path), asset, quality.chamfer)
+    return items
 
 
 def thickness(asset: Asset, area: float) -> float:
@@ -216,9 +223,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="that train on a CPU; one per processor where not given")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    options.only = list(split_names(options.only)) or list(ROWS)
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    options.only = chosen_rows(parser, options.only, ROWS)
     return options
 
 

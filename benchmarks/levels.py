@@ -24,13 +24,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from rows import chosen_rows
 from run import ROOT, ROWS
 
 import fieldcodec as fc
 from fieldcodec.bench.effort import measured
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import read_input, split_names
+from fieldcodec.cli.inputs import read_input
 from fieldcodec.grid.coarsen import coarsened
 from fieldcodec.grid.sparse_grid import SparseGrid
 
@@ -118,9 +119,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--decode", type=Path, help="only this compressed file, in this process")
     parser.add_argument("--level", type=int, default=0, help="of --decode")
     options = parser.parse_args()
-    options.only = list(split_names(options.only)) or list(DEFAULT)
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    options.only = chosen_rows(parser, options.only, ROWS, DEFAULT)
     if options.data is None and options.decode is None:
         parser.error("--data names no folder of real volumes")
     return options

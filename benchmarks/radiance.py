@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from rows import chosen_rows
 
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
@@ -179,10 +180,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where to put the files")
     options = parser.parse_args()
-    options.only = options.only.split(",") if options.only else list(ROWS)
+    options.only = chosen_rows(parser, options.only, ROWS)
     options.qualities = [float(text) for text in options.qualities.split(",") if text]
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
     if options.data is None:
         parser.error("--data names no folder of real data")
     return options

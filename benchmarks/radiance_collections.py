@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from radiance import ROWS as SCENE_ROWS
 from radiance import read_scene
+from rows import chosen_rows
 
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import split_names
 from fieldcodec.cli.radiance_views import save_beside
 from fieldcodec.collection.asset import AnyAsset, Asset
 from fieldcodec.collection.compressed import CompressedCollection
@@ -184,9 +184,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="that train on a CPU; one per processor where not given")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    options.only = list(split_names(options.only)) or list(ROWS)
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    options.only = chosen_rows(parser, options.only, ROWS)
     return options
 
 

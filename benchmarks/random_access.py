@@ -26,12 +26,13 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from rows import chosen_rows
 from run import ROOT, ROWS
 
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import read_input, split_names
+from fieldcodec.cli.inputs import read_input
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.fields import FieldEvaluator
@@ -139,9 +140,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nanovdb", help="folder of NanoVDB's headers")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where to put the files")
     options = parser.parse_args()
-    options.only = list(split_names(options.only)) or list(DEFAULT)
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    options.only = chosen_rows(parser, options.only, ROWS, DEFAULT)
     if options.data is None:
         parser.error("--data names no folder of real volumes")
     return options

@@ -1,10 +1,13 @@
 """Rate-distortion curves of fieldcodec and its peers on real volumes; one JSON file and one picture per input.
 
     python benchmarks/rate_distortion.py --data FOLDER [--only smoke,cloud] [--methods lattice,network] [--out FOLDER]
+    python benchmarks/rate_distortion.py --data FOLDER --add --methods network --network-sizes 64x1600 --peers none
     python benchmarks/rate_distortion.py --draw
 
 This is `fieldcodec bench` for a list of inputs. Leaves OUT/rate-distortion/NAME.json and NAME.png; `table.py` makes
-the tables of docs/results.md of them. `--draw` draws the pictures again from the JSON files.
+the tables of docs/results.md of them. `--add` measures the codecs that are named and leaves the points of all others
+as they are in the file; which run a codec's points come from is told there. `--draw` draws the pictures again from the
+JSON files.
 Needs the extra `bench`: pip install "fieldcodec[bench]".
 """
 
@@ -16,12 +19,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rows import chosen_rows
 from run import ROOT
 
 from fieldcodec.bench import registry
 from fieldcodec.bench.demands import demands_of
 from fieldcodec.bench.ours import NetworkSize, Surroundings, methods
-from fieldcodec.bench.peer import Result
+from fieldcodec.bench.peer import PREFIX, Result
 from fieldcodec.bench.plot import picture_bytes
 from fieldcodec.bench.reference import Reference
 from fieldcodec.bench.report import to_markdown
@@ -70,6 +74,35 @@ def measure_row(name: str, row: Row, options: argparse.Namespace) -> Result:
     return {**found, **about}
 
 
+def joined(before: Result, now: Result) -> Result:
+    """A result with the points of the codecs measured `now` in place of the ones they had before.
+
+    Raises:
+        SystemExit: the grids differ, so that their points do not stand side by side.
+    """
+    old, new = (
+        (result["measure"], result["grid"]["active_voxels"], result["grid"]["value_range"]) for result in (before, now)
+    )
+    if old != new:
+        raise SystemExit(
+            f"{now['name']}: measure, active voxels and range of values are {new} now and {old} in the file, so that "
+            "the points do not stand side by side; measure all codecs, without --add"
+        )
+    codecs = {point["codec"] for point in now["points"]} | set(now["left_out"])
+    run = {name: now[name] for name in ("date", "commit", "machine")}
+    order = [point["codec"] for point in before["points"] + now["points"]]  # the first of ours is the one compared with
+    points = [point for point in before["points"] if point["codec"] not in codecs] + now["points"]
+    left_out = {codec: why for codec, why in before["left_out"].items() if codec not in codecs}
+    return {
+        **before,
+        "points": sorted(
+            points, key=lambda point: (not point["codec"].startswith(PREFIX), order.index(point["codec"]))
+        ),
+        "left_out": left_out | now["left_out"],
+        "runs": before.get("runs", {}) | dict.fromkeys(sorted(codecs), run),
+    }
+
+
 def _say(codec: str, what: str) -> None:
     print(f"  {codec}: {what}", flush=True)
 
@@ -89,12 +122,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--psnr", default="22,25,30,35,40,45", help="in dB")
     parser.add_argument("--network-sizes", help="as in fieldcodec bench")
     parser.add_argument("--sweep", type=int, default=40, help="tolerances tried besides those that a search tries")
+    parser.add_argument("--add", action="store_true", help="keep the points of codecs that are not measured now")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where to put the files")
     parser.add_argument("--draw", action="store_true", help="only draw the JSON files that are there")
     options = parser.parse_args()
-    options.only = list(split_names(options.only)) or list(ROWS)
-    if unknown := [name for name in options.only if name not in ROWS]:
-        parser.error(f"--only: {', '.join(unknown)} is not known; known are {', '.join(ROWS)}")
+    options.only = chosen_rows(parser, options.only, ROWS)
     if options.data is None and not options.draw:
         parser.error("--data names no folder of real volumes")
     return options
@@ -111,6 +143,8 @@ def main() -> int:
         if not options.draw:
             print(f"{name} ...", flush=True)
             result = measure_row(name, ROWS[name], options)
+            if options.add and path.is_file():
+                result = joined(json.loads(path.read_text(encoding="utf-8")), result)
             path.write_text(to_json_text(result) + "\n", encoding="utf-8")
             print(to_markdown(result), flush=True)
         draw(folder, name)

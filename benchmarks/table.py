@@ -14,7 +14,9 @@ from typing import Any
 
 from tables_of_access import access
 from tables_of_levels import levels
+from tables_of_networks import networks
 from tables_of_radiance import radiance
+from tables_of_sequences import sequences, warm_starts
 from tabling import Result, count, machines, markdown, millions, number, percent, size, volume_name
 
 from fieldcodec.bench.report import to_markdown
@@ -24,8 +26,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 CURVES = RESULTS / "rate-distortion"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 CURVES_BEGIN, CURVES_END = "<!-- curves:begin -->", "<!-- curves:end -->"
+NETWORKS_BEGIN, NETWORKS_END = "<!-- networks:begin -->", "<!-- networks:end -->"
 SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
+WARM_STARTS = RESULTS / "warm-start"
+WARM_STARTS_BEGIN, WARM_STARTS_END = "<!-- warm-start:begin -->", "<!-- warm-start:end -->"
 ACCESS = RESULTS / "random-access"
 ACCESS_BEGIN, ACCESS_END = "<!-- access:begin -->", "<!-- access:end -->"
 LEVELS = RESULTS / "levels"
@@ -123,8 +128,7 @@ def curves(folder: Path = CURVES) -> str:
     """The tables of bytes at equal error, one for each input that `rate_distortion.py` has measured."""
     if not any(folder.glob("*.json")):
         return "No curves are recorded yet; `python benchmarks/rate_distortion.py --data FOLDER` makes them."
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    results.sort(key=lambda result: CURVES_ORDER.index(result["name"]))
+    results = load_curves(folder)
     parts = []
     for result in results:
         name = result["name"]
@@ -135,32 +139,10 @@ def curves(folder: Path = CURVES) -> str:
     return "\n\n".join([*parts, "\n".join(machines(results))])
 
 
-def sequences(folder: Path = SEQUENCES) -> str:
-    """The tables of sequences, one of whole files and one of their grids."""
-    if not any(folder.glob("*.json")):
-        return "No sequences are recorded yet; `python benchmarks/sequences.py` makes them."
+def load_curves(folder: Path = CURVES) -> list[Result]:
+    """The results of `rate_distortion.py`, in the order of the tables."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    files, grids = [], []
-    for result in results:
-        whole, alone = result["sequence"], result["alone"]
-        blosc = sum(grid["bytes_vdb16_blosc"] or 0 for grid in whole["grids"])
-        files.append([
-            result["name"], str(result["frames"]), size(blosc), size(result["zstd"]["bytes"]), size(alone["bytes"]),
-            f"**{size(whole['bytes'])}**", f"{blosc / whole['bytes']:.0f}", f"{alone['bytes'] / whole['bytes']:.2f}",
-            f"{whole['seconds_per_frame']:.1f} / {alone['seconds_per_frame']:.1f} s",
-            f"{min(result['seconds_to_frame'].values()):.2f} to {max(result['seconds_to_frame'].values()):.2f} s",
-        ])  # fmt: skip
-        for grid, other in zip(whole["grids"], alone["grids"], strict=True):
-            measures = [f"{_mean(grid, key)} / {_mean(other, key)}" for key in ("rmse", "iou", "mcd", "flicker")]
-            grids.append([result["name"], grid["name"], size(grid["bytes"]), size(other["bytes"]), *measures])
-    heads = (
-        ["sequence", "frames", "16-bit + Blosc", "zstd -19", "frame by frame", "ours", "ratio to Blosc",
-         "to frame by frame", "encode a frame", "to any frame, cold"],
-        ["sequence", "grid", "bytes", "frame by frame", "RMSE", "IoU", "mCD", "flicker"],
-    )  # fmt: skip
-    note = "Pairs are of the sequence and of frame by frame; means over the frames."
-    tables = [markdown(heads[0], files), "", note, "", markdown(heads[1], grids)]
-    return "\n".join([*tables, "", "\n".join(machines(results))])
+    return sorted(results, key=lambda result: CURVES_ORDER.index(result["name"]))
 
 
 def collections(folder: Path = COLLECTIONS) -> str:
@@ -237,10 +219,6 @@ def _surface(item: dict[str, Any]) -> tuple[str, str, str]:
     return f"{item['chamfer']:.4f} / {item['chamfer_floor']:.4f}", f"{item['normal_consistency']:.3f}", psnr
 
 
-def _mean(grid: dict[str, Any], key: str) -> str:
-    return "-" if not grid.get(key) else f"{grid[key]['mean']:.4g}"
-
-
 def _sections(results: Sequence[Result]) -> str:
     names: dict[str, None] = {}
     for result in results:
@@ -294,7 +272,9 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found = {path: with_table(path.read_text(encoding="utf-8"), table) for path, table in tables.items()}
     page = ROOT / "docs" / "results.md"
     found[page] = with_table(found[page], curves(folder / CURVES.name), (CURVES_BEGIN, CURVES_END))
+    found[page] = with_table(found[page], networks(load_curves(folder / CURVES.name)), (NETWORKS_BEGIN, NETWORKS_END))
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
+    found[page] = with_table(found[page], warm_starts(folder / WARM_STARTS.name), (WARM_STARTS_BEGIN, WARM_STARTS_END))
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], levels(folder / LEVELS.name), (LEVELS_BEGIN, LEVELS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))

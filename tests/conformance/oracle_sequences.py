@@ -152,6 +152,15 @@ def several() -> bytes:
 
 
 @cache
+def renamed() -> bytes:
+    """A file of three frames, each with the state of the frame before under another name."""
+    frames = [VolumeFile((fog(frame + 1), replace(fog(frame), name="before"))) for frame in range(3)]
+    with small_grids():
+        whole = group(frames, fc.VolumeSettings(quality=Quality(rmse="2%")))
+    return CompressedSequence.of_groups([whole]).to_bytes()
+
+
+@cache
 def networks() -> bytes:
     """A file of three frames held by networks: smoke with classifiers, and a level set whose values guide its masks."""
     guiding = replace(NETWORKS, tree="explicit", epochs=100)

@@ -56,8 +56,8 @@ def test_forged_levels_are_refused() -> None:
     data = levels.encoded()
     inner = Container.from_bytes(data).read(SectionId.STORED_LEVEL, 0)
     nested = _forged(inner, {}, [Section(SectionId.STORED_LEVEL, inner, 0)])
-    said = _forged(inner, {("grids", 0, "stored_level"): 1}, [])
-    for number, level in enumerate((nested, said, inner[:-1], b"", _forged(inner, {("grids",): []}, []), data)):
+    said, refers = (_forged(inner, {("grids", 0, key): 1}, []) for key in ("stored_level", "reference"))
+    for number, level in enumerate((nested, said, refers, inner[:-1], b"", _forged(inner, {("grids",): []}, []), data)):
         forged = _forged(data, {}, [Section(SectionId.STORED_LEVEL, level, 0)])
         assert number or len(decode_volume(forged)) == 3  # which takes seconds
         with pytest.raises(FormatError):

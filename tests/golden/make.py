@@ -32,7 +32,11 @@ _ORACLES = ("volumes", "lattices", "sequences", "levels")
 volumes, lattices, sequences, levels = (
     load_module(FOLDER.parent / "conformance" / f"oracle_{name}.py") for name in _ORACLES
 )
-SEQUENCES = {"sequence": sequences.several, "sequence_networks": sequences.networks}
+SEQUENCES = {
+    "sequence": sequences.several,
+    "sequence_networks": sequences.networks,
+    "sequence_renamed": sequences.renamed,
+}
 LEVELS = {"stored_level": levels.encoded}
 COLLECTIONS = {
     "collection": TINY,

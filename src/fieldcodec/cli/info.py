@@ -24,7 +24,7 @@ from fieldcodec.grid.metadata import Metadata
 from fieldcodec.io.vdb import GridSummary, read_vdb_summary
 from fieldcodec.io.volumes import read_volumes
 from fieldcodec.nets.spec import NetworkSpec
-from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, PackedSections
+from fieldcodec.volume.sections import GRID_SECTIONS, SECTIONS_OF, STORED_LEVEL, PackedSections
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,10 @@ def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
                 return describe_sequence(opened)
             if is_sequence:
                 group, meta, rows = open_group(opened, frame or 0)
-                grids = [_describe_compressed_grid(meta["grids"][row], _packed_lengths(group, row)) for row in rows]
+                grids = [
+                    _describe_compressed_grid(grid, _packed_lengths(group, grid.get(SECTIONS_OF, row)))
+                    for row, grid in ((row, meta["grids"][row]) for row in rows)
+                ]
                 return {"format": ".fcodec", "kind": "frame", "frame": frame, "grids": grids}
             grids = [_describe_compressed_grid(grid, _lengths(opened, row)) for row, grid in enumerate(meta["grids"])]
             return {"format": ".fcodec", "kind": meta["kind"], "settings": meta.get("settings", {}), "grids": grids}

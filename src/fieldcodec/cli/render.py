@@ -35,7 +35,7 @@ from fieldcodec.render.camera import Camera, Vector, turntable
 from fieldcodec.render.figure import Panel, compose
 from fieldcodec.render.layers import surface_layers
 from fieldcodec.render.options import Look, RenderOptions, SurfaceColours
-from fieldcodec.render.picture import default_camera, drawn_grid, render, resolved, save_png, shows_surfaces
+from fieldcodec.render.picture import Needs, default_camera, drawn_grid, needs_of, render, resolved, save_png
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -70,8 +70,12 @@ class Render:
     --size is given."""
     camera_direction: Annotated[str | None, arg(metavar="X,Y,Z")] = None
     """Where the camera looks, in world space; it chooses its distance itself."""
+    look_at: Annotated[str | None, arg(metavar="X,Y,Z")] = None
+    """The place in the middle of the picture, in world space; by default the middle of the volume."""
+    zoom: Annotated[float | None, arg(metavar="FACTOR")] = None
+    """So many times as large as what shows all of the volume."""
     fov: float = 35.0
-    """Degrees between the upper and the lower edge of the picture."""
+    """Degrees between the upper and the lower edge of the picture without zoom."""
     orthographic: bool = False
     """No perspective."""
     size: Annotated[str | None, arg(metavar="WIDTHxHEIGHT")] = None
@@ -82,6 +86,9 @@ class Render:
     """N pictures on one turn around the volume."""
     density: float | None = None
     """Fog: extinction for each unit of value and world length; by default thick parts look opaque."""
+    value_range: Annotated[str | None, arg(metavar="LOW,HIGH")] = None
+    """Values at the ends of the colours, and of what fog absorbs; by default 0 (slices: the least) and the largest. Of
+    a compressed file only leaves in the picture are decoded where it is given, for fog with --density."""
     colormap: Literal["heat", "ocean", "grey"] | None = None
     """Colours of values; fog is white without."""
     transparent: bool = False
@@ -116,26 +123,28 @@ def run(options: Render) -> ExitCode:
     for path in outputs:
         for place in (path, *layer_paths(options, path)):
             check_output(place, overwrite=options.overwrite, source=options.input)
-    wanted, direction, size = _render_options(options), _direction(options), _size(options)
+    wanted, size = _render_options(options), _size(options)
+    direction = _numbers("--camera-direction", options.camera_direction)
+    view = _View(direction, _numbers("--look-at", options.look_at), size)
     if holds_radiance(options.input):
+        _refuse_what_grids_have(options)
         views = import_module("fieldcodec.cli.radiance_views")
         return views.draw_pictures(options, outputs, direction, size if options.size else None)
     objects = _of_objects(options)
     if objects is not None and options.item is None:
+        _refuse_what_grids_have(options)
         return objects.draw_sheet(options, outputs[0], direction, min(size) if options.size else None)
     if objects is not None and objects.is_radiance(options):
+        _refuse_what_grids_have(options)
         return objects.draw_field(options, outputs, direction, size if options.size else None)
     start = time.perf_counter()
     with ProgressBars() as bars:
-        shown = _shown(options, objects, bars)
-        # The original decides what is chosen by itself, so that both are drawn alike.
-        wanted = resolved(wanted, shown[-1].grid)
+        shown, wanted = _shown(options, wanted, objects, view, bars)
         _refuse_layers_without_surface(options, wanted)
-        camera = default_camera(
-            tuple(each.grid for each in shown), wanted, direction, turning=options.turntable is not None,
-            fov=options.fov, orthographic=options.orthographic, width=size[0], height=size[1],
-        )  # fmt: skip
+        camera = view.camera(options, wanted, tuple(each.grid for each in shown))
         if objects is not None and options.camera is not None:
+            reason = "--camera says where the camera is"
+            refuse_options({"--look-at": options.look_at, "--zoom": options.zoom}, reason)
             camera = objects.named_camera(options.camera, size if options.size else None)
         written, similarities = _written(options, shown, wanted, camera, outputs, bars)
     _report(options, written, shown[0].grid, similarities, time.perf_counter() - start)
@@ -150,17 +159,53 @@ class _Shown:
     colours: SurfaceColours | None = None
 
 
-def _shown(options: Render, objects: ModuleType | None, bars: ProgressBars) -> list[_Shown]:
-    """What the input holds, and what it is compared with."""
-    original = [] if options.compare is None else [_Shown(_read(options.compare, options, bars))]
+@dataclass(frozen=True)
+class _View:
+    """What the options say of the camera, as numbers."""
+
+    direction: Vector | None
+    look_at: Vector | None
+    size: tuple[int, int]
+
+    def camera(self, options: Render, wanted: RenderOptions, grids: tuple[SparseGrid, ...]) -> Camera:
+        """That of the picture, or of the first one of a turntable; the values of the grids do not matter."""
+        camera = default_camera(
+            grids, wanted, self.direction, turning=options.turntable is not None,
+            fov=options.fov, orthographic=options.orthographic, width=self.size[0], height=self.size[1],
+        )  # fmt: skip
+        if self.look_at is not None:
+            camera = camera.looking_at(self.look_at)
+        return camera if options.zoom is None else camera.zoomed(options.zoom)
+
+
+def _shown(
+    options: Render, wanted: RenderOptions, objects: ModuleType | None, view: _View, bars: ProgressBars
+) -> tuple[list[_Shown], RenderOptions]:
+    """What the input holds, and what it is compared with; and the options with what the last of them decides."""
+    original = []
+    if options.compare is not None:
+        original = [_Shown(_read(options.compare, options, needs_of(wanted, None), bars))]
+        # The original decides what is chosen by itself, so that both are drawn alike.
+        wanted = resolved(wanted, original[0].grid)
     if objects is None:
-        return [_Shown(_read(options.input, options, bars)), *original]
+
+        def cameras(grid: SparseGrid, chosen: RenderOptions) -> tuple[Camera, ...]:
+            camera = view.camera(options, chosen, (grid, *(each.grid for each in original)))
+            return turntable(camera, options.turntable or 1)
+
+        # Without zoom all that is active is in the picture of fog.
+        cut = wanted.look is Look.SLICE or options.zoom is not None or view.look_at is not None
+        found = _Shown(_read(options.input, options, needs_of(wanted, cameras if cut else None), bars))
+        return [found, *original], wanted if original else resolved(wanted, found.grid)
     found = _Shown(*objects.object_to_draw(options))
-    if options.compare is None or found.colours is None:
-        return [found, *original]
+    if not original:
+        return [found], resolved(wanted, found.grid)
+    if found.colours is None:
+        return [found, *original], wanted
     colours = objects.colours_of_file(options.compare)
     # Where only one side has colours, both are drawn without, or the pictures would differ in nothing else.
-    return [replace(each, colours=colours and each.colours) for each in (found, replace(original[0], colours=colours))]
+    both = (found, replace(original[0], colours=colours))
+    return [replace(each, colours=colours and each.colours) for each in both], wanted
 
 
 def _written(
@@ -187,6 +232,11 @@ def _refuse_layers_without_surface(options: Render, wanted: RenderOptions) -> No
         refuse_options(layers, "--compare draws two volumes; draw each of them alone for that")
     if wanted.look is not Look.SURFACE:
         refuse_options(layers, f"{options.input} is not drawn as a surface; they are of surfaces and radiance fields")
+
+
+def _refuse_what_grids_have(options: Render) -> None:
+    given = {"--look-at": options.look_at, "--zoom": options.zoom, "--value-range": options.value_range}
+    refuse_options(given, "they are for pictures of grids and of single surfaces")
 
 
 def _of_objects(options: Render) -> ModuleType | None:
@@ -220,6 +270,7 @@ def _render_options(options: Render) -> RenderOptions:
         look=Look.MAXIMUM if options.max_projection else Look(options.look),
         supersampling=options.supersampling,
         density=options.density,
+        value_range=_range(options.value_range),
         colormap=options.colormap,
         background=None if options.transparent else "studio",
     )
@@ -231,13 +282,25 @@ def _render_options(options: Render) -> RenderOptions:
     return replace(settings, look=Look.SLICE, slice_axis=_AXES[axis], slice_place=float(place))
 
 
-def _direction(options: Render) -> Vector | None:
-    if options.camera_direction is None:
+def _numbers(flag: str, text: str | None) -> Vector | None:
+    """Three numbers, such as a direction."""
+    if text is None:
         return None
-    parts = options.camera_direction.split(",")
+    parts = text.split(",")
     if len(parts) != 3 or not all(map(_is_number, parts)):
-        raise UsageError(f"--camera-direction {options.camera_direction!r} is not understood; give x,y,z")
+        raise UsageError(f"{flag} {text!r} is not understood; give x,y,z")
     return float(parts[0]), float(parts[1]), float(parts[2])
+
+
+def _range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    low, _, high = text.partition(",")
+    if not (_is_number(low) and _is_number(high)):
+        raise UsageError(
+            f"--value-range {text!r} is not understood; give the least and the largest value, such as 0,2.5"
+        )
+    return float(low), float(high)
 
 
 def _size(options: Render) -> tuple[int, int]:
@@ -257,13 +320,15 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read(path: Path, options: Render, bars: ProgressBars) -> SparseGrid:
+def _read(path: Path, options: Render, needs: Needs, bars: ProgressBars) -> SparseGrid:
     if kind_of(path) == "compressed":
         compressed = open_frame(path, options.frame if path == options.input or is_sequence(path) else None)
         names = [grid.name for grid in compressed.grids]
         rows = None if options.grid is None else find_grids(names, [options.grid])
-        surface = shows_surfaces(_render_options(options).look)
-        return compressed.drawn(rows, surface=surface, device=options.device, on_event=bars)
+        return compressed.drawn(
+            rows, surface=needs.surface, inactive=needs.inactive, leaves=needs.leaves, device=options.device,
+            on_event=bars,
+        )  # fmt: skip
     volumes = read_input(path, options.conversion, bars.share)
     if options.grid is None:
         return drawn_grid(volumes)

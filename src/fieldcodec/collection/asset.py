@@ -60,7 +60,8 @@ class Asset:
     surface: SurfaceSamples
     near: DistanceSamples  # around the surface: what distances are fitted to
     volume: DistanceSamples  # evenly from a box around the object: what inside and outside are measured on
-    source_bytes: int = 0  # of the file (or files) that the object comes from
+    source_bytes: int = 0  # of the files that the object comes from; of those that several come from a part
+    shared_files: tuple[str, ...] = ()  # hashes of those beside its own that other objects come from, too
 
     up: ClassVar[Direction] = DEFAULT_UP  # only radiance fields have another
 
@@ -115,7 +116,8 @@ class RadianceAsset:
     placement: Placement
     seen: SeenSamples
     density: DensitySamples
-    source_bytes: int = 0  # of the file (or files) that the object comes from
+    source_bytes: int = 0  # of the files that the object comes from; of those that several come from a part
+    shared_files: tuple[str, ...] = ()  # hashes of those beside its own that other objects come from, too
     pictures: ScenePictures | None = None  # that it was taken from; in world space
     up: Direction = DEFAULT_UP  # the direction in world space that is up for those who look at it
 

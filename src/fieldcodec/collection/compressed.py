@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
@@ -241,6 +241,10 @@ class CompressedCollection:
         """
         gone = {self.position(key) for key in keys}
         return self._of_items([self.stored(position) for position in range(len(self)) if position not in gone])
+
+    def with_shared_files(self, hashes: Iterable[str]) -> "CompressedCollection":
+        """That knows files again which several objects come from, see `Listing.shared_files`."""
+        return CompressedCollection(self.listing.with_shared_files(hashes), self.sections, self.shared)
 
     @property
     def num_bytes(self) -> dict[str, int]:

@@ -61,7 +61,7 @@ def encode_collection(
         kinds=training.kinds,
         ups=[asset.up for asset in assets],
         settings={**settings.to_json(), "trained_steps": training.step},
-    )
+    ).with_shared_files(_shared_files(assets))
 
 
 def add_to_collection(
@@ -104,7 +104,11 @@ def add_to_collection(
         source_bytes=[asset.source_bytes for asset in assets],
         kinds=training.kinds,
         ups=[asset.up for asset in assets],
-    )
+    ).with_shared_files(_shared_files(assets))
+
+
+def _shared_files(assets: Sequence[AnyAsset]) -> set[str]:
+    return {hash for asset in assets for hash in asset.shared_files}
 
 
 def _train(

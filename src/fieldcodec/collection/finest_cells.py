@@ -6,6 +6,8 @@ import numpy as np
 
 from fieldcodec.grid.octree import Octree, cell_edge
 
+_FAR = 9.0  # beyond the cube
+
 
 @final
 class FinestCells:
@@ -24,7 +26,8 @@ class FinestCells:
 
     def hold(self, points: np.ndarray) -> np.ndarray:
         """[n] bool: whether [n, 3] points of the cube, outside it or no numbers at all, are in a cell."""
-        cells = np.floor((np.nan_to_num(points.astype(np.float64), nan=9.0) - self.low) / self.edge)
+        finite = np.nan_to_num(points.astype(np.float64), nan=_FAR, posinf=_FAR, neginf=-_FAR)
+        cells = np.floor((finite - self.low) / self.edge)
         inside = ((cells >= 0) & (cells < self.occupied.shape)).all(axis=1)
         inside[inside] = self.occupied[tuple(cells[inside].astype(np.int64).T)]
         return np.asarray(inside)

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 from fieldcodec.collection.asset import Placement
@@ -21,6 +21,7 @@ MAX_NUMBERS = 1 << 29  # in the latents of one level of one object
 _HASH = re.compile("[0-9a-f]{16}")
 _LARGEST_COORDINATE = 1e30
 _SHORTEST_UP = 1e-6
+_SHARED_FILES = "shared_files"  # among the metadata
 _KEYS = {"name", "centre", "scale", "cells", "tree", "source_bytes"}
 
 
@@ -91,6 +92,17 @@ class Listing:
     items: tuple[ItemEntry, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shared_files(self) -> frozenset[str]:
+        """Hashes of files that several objects come from, whose bytes are among `source_bytes` of the objects."""
+        found = self.metadata.get(_SHARED_FILES)
+        return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
+
+    def with_shared_files(self, hashes: Iterable[str]) -> "Listing":
+        """That knows more such files."""
+        known = self.shared_files | frozenset(hashes)
+        return replace(self, metadata=self.metadata | {_SHARED_FILES: sorted(known)}) if known else self
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,8 +33,16 @@ from fieldcodec.radiance.volume import from_volumes
 STAGE = "samples of the objects"
 _MOST_THREADS = 8  # each needs some hundred megabytes
 
-_Files = dict[Path, int]
-"""The files that an object comes from, with their bytes."""
+_HASH_DIGITS = 12  # by which a shared file is known again; were two the same, only a report would be wrong
+
+
+@dataclass(frozen=True)
+class _File:
+    """One that an object comes from."""
+
+    path: Path
+    size: int  # bytes
+    hash: str = ""  # of those beside the object's own
 
 
 def prepare(
@@ -42,6 +50,7 @@ def prepare(
     settings: CollectionSettings,
     *,
     names: Collection[str] | None = None,
+    counted: Collection[str] = (),
     cache: str | os.PathLike[str] | None = None,
     keep: bool = True,
     on_event: OnEvent = ignore_event,
@@ -49,11 +58,13 @@ def prepare(
     """The objects of meshes, level sets and posed pictures, in the order given.
 
     `source_bytes` of them add up to those of all files: a file that several objects come from, such as a texture that
-    they share, is divided among them.
+    they share, is divided among them, and `shared_files` tells of it.
 
     Args:
         paths: files, folders and patterns; see `find_inputs`.
         names: of the objects that are wanted; all unless given.
+        counted: `shared_files` of a collection that the objects are for: the bytes of these files are those of objects
+            that it has already.
         cache: the folder that assets are kept in; the platform's own for such things where None.
         keep: False looks into no cache and writes none.
         on_event: called with a `FitEvent` after each object, and with those of the fits of grids to pictures; from
@@ -91,10 +102,10 @@ def prepare(
             stopping.set()
             pool.shutdown(cancel_futures=True)
     made = {asset.name: (asset, parts) for asset, parts in _results(list(jobs))}
-    return _with_shares([made[name] for name in wanted])
+    return _with_shares([made[name] for name in wanted], counted)
 
 
-def _results(jobs: list[Future[list[tuple[AnyAsset, _Files]]]]) -> list[tuple[AnyAsset, _Files]]:
+def _results(jobs: list[Future[list[tuple[AnyAsset, list[_File]]]]]) -> list[tuple[AnyAsset, list[_File]]]:
     """What the jobs gave; their errors as one, for people who want to mend all files at once."""
     errors = [error for job in jobs if (error := job.exception()) is not None]
     for error in errors:
@@ -105,23 +116,26 @@ def _results(jobs: list[Future[list[tuple[AnyAsset, _Files]]]]) -> list[tuple[An
     return [each for job in jobs for each in job.result()]
 
 
-def _with_shares(made: Sequence[tuple[AnyAsset, _Files]]) -> list[AnyAsset]:
+def _with_shares(made: Sequence[tuple[AnyAsset, list[_File]]], counted: Collection[str]) -> list[AnyAsset]:
     """The assets, the bytes of each file divided among those that come from it."""
-    users, before = Counter(file for _, files in made for file in files), Counter[Path]()
+    users, before = Counter(file.path for _, files in made for file in files), Counter[Path]()
     assets = []
     for asset, files in made:
-        share = 0
-        for file, size in files.items():
-            each, rest = divmod(size, users[file])
-            share += each + (before[file] < rest)
-            before[file] += 1
-        assets.append(replace(asset, source_bytes=share))
+        share, shared = 0, []
+        for file in files:
+            if file.hash and (users[file.path] > 1 or file.hash in counted):
+                shared.append(file.hash)
+            if not file.hash or file.hash not in counted:
+                each, rest = divmod(file.size, users[file.path])
+                share += each + (before[file.path] < rest)
+                before[file.path] += 1
+        assets.append(replace(asset, source_bytes=share, shared_files=tuple(shared)))
     return assets
 
 
 def _assets(
     sources: dict[str, ObjectSource], settings: CollectionSettings, store: AssetCache | None, on_event: OnEvent
-) -> list[tuple[AnyAsset, _Files]]:
+) -> list[tuple[AnyAsset, list[_File]]]:
     """The objects of one file, by name."""
     (path,) = {source.path for source in sources.values()}
     made = []
@@ -131,16 +145,19 @@ def _assets(
             asset, digests = _prepared(name, source, settings, store, volumes, on_event)
             if settings.picture_share and isinstance(asset, RadianceAsset) and is_scene(path):
                 asset = with_pictures(asset, read_posed(path), settings)
-            made.append((asset, {path: asset.source_bytes} if is_scene(path) else _files(path, digests)))
+            made.append((asset, [_File(path, asset.source_bytes)] if is_scene(path) else _files(path, digests)))
     return made
 
 
-def _files(path: Path, digests: dict[str, str]) -> _Files:
+def _files(path: Path, digests: dict[str, str]) -> list[_File]:
     """A file and those beside it of which there are digests."""
     companions = Companions(path)
-    for name in (name for name, digest in digests.items() if digest):
-        companions.get(name)
-    return {file.resolve(): file.stat().st_size for file in (path, *companions.found.values())}
+    hashes = {path.resolve(): ""}
+    for name, digest in digests.items():
+        place = companions.place(name)
+        if place is not None:
+            hashes.setdefault(place.resolve(), digest[:_HASH_DIGITS])
+    return [_File(place, place.stat().st_size, digest) for place, digest in hashes.items()]
 
 
 def _prepared(

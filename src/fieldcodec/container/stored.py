@@ -31,8 +31,3 @@ class StoredSections(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._keys)
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all of them; reads nothing."""
-        return sum(self._opened.length(*key) for key in self._keys.values())

@@ -9,7 +9,10 @@ import math
 import numpy as np
 from numba import njit
 
+from fieldcodec.lattice.refinement_kernels import ONE
+
 _BLOCK = 64  # voxels; what belongs to them stays in the first cache
+_UNIT = np.float32(1 / ONE)  # of features
 _EPSILON = np.float32(1e-8)
 _SQUARES_DECAY = 0.999
 
@@ -24,7 +27,7 @@ def _draw(state, features, errors, importance, inputs, wanted, weights):  # type
         state ^= state >> np.uint64(27)
         row = (((state * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(32)) * count) >> np.uint64(32)
         for i in range(inputs.shape[0]):
-            inputs[i, s] = features[row, i] * np.float32(1 / 127)
+            inputs[i, s] = features[row, i] * _UNIT
         wanted[s], weights[s] = errors[row], importance[row]
     return state
 

@@ -106,6 +106,24 @@ class Camera:
         place = _vector(centre - forward * distance)
         return replace(probe, position=place, look_at=_vector(centre))
 
+    def looking_at(self, place: Vector) -> "Camera":
+        """The camera moved sidewards, upwards and along its view, so that `place` is where `look_at` was."""
+        position = _vector(np.add(self.position, np.subtract(place, self.look_at)))
+        return replace(self, position=position, look_at=place)
+
+    def zoomed(self, factor: float) -> "Camera":
+        """The camera, from the same place, that shows the middle of the picture `factor` times as large.
+
+        Raises:
+            UsageError: the factor is not a positive number.
+        """
+        if not (np.isfinite(factor) and factor > 0):
+            raise UsageError(f"a picture cannot be {factor} times as large; use a number above 0, such as 4")
+        if self.height_world is not None:
+            return replace(self, height_world=self.height_world / factor)
+        slope = np.tan(np.radians(self.fov) / 2) / factor
+        return replace(self, fov=float(np.degrees(2 * np.arctan(slope))))
+
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Unit vectors right, up and forward, [3] each; another up is taken where `up` is along the view."""

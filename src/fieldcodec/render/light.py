@@ -31,17 +31,34 @@ class Cells:
         return np.array([*(self.low + (side - 1) / 2), 1 / side])
 
 
-def cells_of(grid: SparseGrid, tree: RayTree, most: int) -> Cells:
-    """The cells of a grid, at most `most` along its longest side; `tree` holds its densities."""
+@dataclass(frozen=True, eq=False)
+class CellBox:
+    """Where cells lie: from cell `first` on, all of 2^shift voxels."""
+
+    first: np.ndarray  # [3] int64
+    shape: np.ndarray  # [3] int64
+    shift: int
+
+
+def cell_box(grid: SparseGrid, most: int) -> CellBox | None:
+    """The cells around the active voxels of a grid, at most `most` along the longest side; None where nothing is."""
     bounds = grid.topology.active_bounds
     if bounds is None:
-        return Cells(np.zeros((1, 1, 1), np.float32), np.zeros(3, np.int64), 0)
+        return None
     low, high = bounds
     shift, most = 0, max(most, 2)  # two cells at least: low and high may lie on both sides of 0
     while int(np.max((high >> shift) - (low >> shift))) >= most:
         shift += 1
-    first = low >> shift
-    values = np.zeros((high >> shift) - first + 1, np.float32)
+    return CellBox(low >> shift, (high >> shift) - (low >> shift) + 1, shift)
+
+
+def cells_of(grid: SparseGrid, tree: RayTree, most: int) -> Cells:
+    """The cells of a grid, at most `most` along its longest side; `tree` holds its densities."""
+    place = cell_box(grid, most)
+    if place is None:
+        return Cells(np.zeros((1, 1, 1), np.float32), np.zeros(3, np.int64), 0)
+    first, shift = place.first, place.shift
+    values = np.zeros(place.shape, np.float32)
     # Leaves without density may lie outside the box of active voxels.
     used = tree.leaf_kinds == 3
     origins = grid.topology.leaf_origins[used].astype(np.int64)
@@ -81,7 +98,7 @@ def light_grid(
         extinction: for each unit of value and world length.
     """
     lights = np.ones((*cells.values.shape, 2), np.float32)
-    used = _grown(cells.values > 0)
+    used = grown(cells.values > 0)
     for channel, direction in enumerate(directions):
         step = tree.index_directions(direction) / (1 << cells.shift)  # in cells, for a world length of 1
         length = 1 / np.abs(step).max()
@@ -97,12 +114,12 @@ def _fill(
     light_kernels.fill_light(lights, *layers, cells, used, step, scale)
 
 
-def _grown(used: np.ndarray) -> np.ndarray:
-    """[X, Y, Z] bool, with all neighbours of what is set: interpolation reads them."""
+def grown(used: np.ndarray) -> np.ndarray:
+    """[X, Y, Z] bool, with all 26 neighbours of what is set: interpolation reads them."""
     for axis in range(3):
-        grown = used.copy()
-        moved, source = np.moveaxis(grown, axis, 0), np.moveaxis(used, axis, 0)
+        wider = used.copy()
+        moved, source = np.moveaxis(wider, axis, 0), np.moveaxis(used, axis, 0)
         moved[1:] |= source[:-1]
         moved[:-1] |= source[1:]
-        used = grown
+        used = wider
     return used

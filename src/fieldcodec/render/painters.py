@@ -21,7 +21,7 @@ _TILE = 32  # pixels along the side of a tile
 _LEAST = 2e-3  # transmittance at which nothing behind can be seen
 _ENTRIES = 1024  # of a transfer function
 _SKY_REACH = 0.12  # of the diagonal of a volume: how far away things still take light of the sky
-_UP = np.array([0.0, 1.0, 0.0])
+UP = np.array([0.0, 1.0, 0.0])  # where light of the sky comes from
 
 OnProgress = Callable[[float], None]
 """Called with the share of a picture that is done, from any thread."""
@@ -40,7 +40,7 @@ def paint_fog(
     lights = np.ones((1, 1, 1, 2), np.float32)
     if options.shadow_cells:
         reach = options.density * options.shadow_reach
-        lights = light.light_grid(cells, tree, reach, (lamp, _UP), options.threads)
+        lights = light.light_grid(cells, tree, reach, (lamp, UP), options.threads)
     low, high = options.value_range
     looks = (transfer_table(options), float(low), (_ENTRIES - 1) / (high - low))
     colours = np.array([options.sun, options.sky, [options.emission] * 3], np.float64)

@@ -85,8 +85,15 @@ class RayTree:
         return gradients @ self._to_index.T
 
 
+def index_to_world(grid: SparseGrid) -> np.ndarray:
+    """[4, 3] float64: world = [i, j, k, 1] @ it. Frustum transforms are not evaluated: those grids are drawn in index
+    space."""
+    matrix = grid.transform.matrix if grid.transform.is_linear else np.eye(4)
+    return np.ascontiguousarray(matrix[:, :3])
+
+
 def ray_tree(grid: SparseGrid, meaning: Meaning) -> RayTree:
-    """The tables of a grid. Frustum transforms are not evaluated: such a grid is drawn in index space."""
+    """The tables of a grid."""
     topology = grid.topology
     leaves = _scalars(grid.leaf_values, meaning)
     tiles, tile_active = _all_tiles(grid, meaning)
@@ -95,7 +102,6 @@ def ray_tree(grid: SparseGrid, meaning: Meaning) -> RayTree:
         tiles = np.where(tile_active, tiles, np.float32(0))
     low, high = _bounds(grid, meaning)
     root_keys, root_codes, upper, lower = _codes(grid)
-    linear = grid.transform.is_linear
     return RayTree(
         root_keys=root_keys,
         root_codes=root_codes,
@@ -108,7 +114,7 @@ def ray_tree(grid: SparseGrid, meaning: Meaning) -> RayTree:
         lower_origins=topology.lower_origins.astype(np.int64),
         low=low,
         high=high,
-        to_world=np.ascontiguousarray(grid.transform.matrix[:, :3]) if linear else np.eye(4)[:, :3].copy(),
+        to_world=index_to_world(grid),
     )
 
 

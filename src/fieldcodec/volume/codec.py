@@ -1,7 +1,7 @@
 """The codec's front door: grids of a file -> compressed volume."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -42,13 +42,34 @@ class Place:
 
     def unchanged(self, grid: SparseGrid | OpaqueGrid, taken: Sequence[CompressedGrid]) -> CompressedGrid | None:
         """What the very same grid of the frame before was compressed to; None where there is none but `taken` ones."""
-        if self.before is None or self.source is None:
-            return None
-        for other, compressed in zip(self.source, self.before.grids, strict=True):
-            free = compressed.instance_of is None and not any(compressed is each for each in taken)
-            if free and _is_equal(grid, other):
+        for other, compressed in self._own_before():
+            if not any(compressed is each for each in taken) and _is_equal(grid, other):
                 return compressed
         return None
+
+    def renamed(self, grid: SparseGrid | OpaqueGrid, settings: VolumeSettings) -> CompressedGrid | None:
+        """A grid of the frame before by another name, as the state before that solvers write with each frame.
+
+        It shares the sections of that grid, and only the description is its own. None where none has the same tree and
+        values, or as much was not asked of it.
+        """
+        if isinstance(grid, OpaqueGrid):
+            return None
+        asked = settings.of_grid(grid.name)
+        for other, compressed in self._own_before():
+            if isinstance(other, OpaqueGrid) or grid.grid_class != other.grid_class:
+                continue
+            alike = replace(other, name=grid.name, metadata=grid.metadata)
+            if asked == settings.of_grid(other.name) and _is_equal(grid, alike):
+                return replace(compressed, meta=compressed.meta | describe_grid(grid))
+        return None
+
+    def _own_before(self) -> Iterator[tuple[SparseGrid | OpaqueGrid, CompressedGrid]]:
+        """The grids of the frame before that have values of their own, and what they were compressed to."""
+        if self.before is not None and self.source is not None:
+            for grid, compressed in zip(self.source, self.before.grids, strict=True):
+                if compressed.instance_of is None:
+                    yield grid, compressed
 
     def grids_before(self) -> dict[tuple[str, str], CompressedGrid]:
         """By name and value type, those of the frame before that have values of their own; the first of each name."""
@@ -105,6 +126,8 @@ def encode_frame(
         if unchanged is not None:
             earlier = {kind: before for kind, before in earlier.items() if before is not unchanged}
             grids.append(unchanged)
+        elif parent is None and (renamed := place.renamed(grid, settings)) is not None:
+            grids.append(renamed)
         elif isinstance(grid, OpaqueGrid):
             grids.append(compress_opaque(grid, parent))
         elif parent is not None:

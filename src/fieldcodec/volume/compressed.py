@@ -10,19 +10,21 @@ import numpy as np
 import torch
 
 from fieldcodec.container.container import Container, Section, open_container, save_container
+from fieldcodec.container.stored import StoredSections
 from fieldcodec.errors import FormatError, UnknownGridError, UnsupportedGridError, UsageError
 from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.clip import Box, box_of
-from fieldcodec.grid.coarsen import check_level, coarsened
+from fieldcodec.grid.coarsen import check_level
 from fieldcodec.grid.metadata import Metadata
-from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
+from fieldcodec.grid.sparse_grid import LEVEL_SET, OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.nets.device import choose_device
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
 from fieldcodec.volume.decode import decode_grid, decode_topology
 from fieldcodec.volume.level_of_detail import decode_level, decode_surface, has_own_distance
 from fieldcodec.volume.opaque import decode_opaque
+from fieldcodec.volume.partial import LeafChoice, decode_leaves
 from fieldcodec.volume.random_access import DEFAULT_CACHE_BYTES, GridAccess
-from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, VOLUME_KIND, StoredSections
+from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, VOLUME_KIND
 from fieldcodec.volume.topology_codec import encode_leaves, encode_lower_masks
 
 SEQUENCE_KIND = "sequence"  # see volume.sequence
@@ -68,7 +70,8 @@ class CompressedVolume:
             bbox: x0, y0, z0, x1, y1, z1 (or two corners), the first and the last voxels along each axis of a box in
                 index space: only leaves that meet it are decoded, and what lies outside is cut off.
             level: 1 for half the resolution, 2 for a quarter, up to 4; see `grid.coarsen`, and `level_of_detail` for
-                what is decoded for it. The box is one of full resolution.
+                what is decoded for it. The box is one of full resolution: of the level it leaves the coarse voxels that
+                have a part in it, with the values that they have in the whole grid.
 
         Raises:
             UnknownGridError: there is no grid of a name, or at a position.
@@ -85,24 +88,26 @@ class CompressedVolume:
         grids: list[SparseGrid | OpaqueGrid] = []
         for position in wanted:
             try:
-                if level and box is None:
-                    grids.append(self._decode_level(position, chosen, on_event, level))
+                if level:
+                    grids.append(self._decode_level(position, chosen, on_event, level, box))
                 else:
                     decoded[position] = self._decode(position, decoded, chosen, on_event, box)
-                    grids.append(_at_level(decoded[position], level))
+                    grids.append(decoded[position])
             except MemoryError as error:
                 raise _too_large(self.grids[position]) from error
         return VolumeFile(tuple(grids), self.metadata)
 
     def drawn(
-        self, names: Sequence[int | str] | None = None, *, surface: bool = False, device: str | None = None,
-        on_event: OnEvent = ignore_event,
+        self, names: Sequence[int | str] | None = None, *, surface: bool = False, inactive: bool = True,
+        leaves: LeafChoice | None = None, device: str | None = None, on_event: OnEvent = ignore_event,
     ) -> SparseGrid:  # fmt: skip
         """The grid that a picture is of: of all, or of those named, the one with the most active voxels.
 
         Args:
             surface: of a level set only the surface will be looked at, so what is not needed for that may stay
                 undecoded, see `level_of_detail.decode_surface`.
+            inactive: where False, inactive voxels of leaves may hold anything, unless it is a level set and `surface`.
+            leaves: chooses leaves by the tree; others hold zeros. All are decoded without.
 
         Raises:
             UnknownGridError: there is no grid of a name, or at a position.
@@ -118,14 +123,22 @@ class CompressedVolume:
         try:
             if surface and has_own_distance(chosen):
                 return decode_surface(chosen, on_event)
-            return decode_grid(chosen, choose_device(device), on_event)
+            inactive = inactive or (surface and chosen.grid_class == LEVEL_SET)
+            if leaves is not None:
+                return decode_leaves(chosen, choose_device(device), on_event, leaves, inactive=inactive)
+            return decode_grid(chosen, choose_device(device), on_event, inactive=inactive)
         except MemoryError as error:
             raise _too_large(chosen) from error
 
-    def _decode_level(self, position: int, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
-        if self.grids[position].is_opaque:
-            raise _without_levels(self.grids[position].name)
-        return decode_level(self._with_own_tree(position), device, on_event, level)
+    def _decode_level(
+        self, position: int, device: torch.device, on_event: OnEvent, level: int, box: Box | None
+    ) -> SparseGrid:
+        grid = self.grids[position]
+        if grid.is_opaque:
+            raise UnsupportedGridError(
+                f"grid {grid.name!r} is carried byte for byte, so it has no coarser form; name the other grids"
+            )
+        return decode_level(self._with_own_tree(position), device, on_event, level, box=box)
 
     def _decode(
         self, position: int, decoded: dict[int, SparseGrid | OpaqueGrid], device: torch.device, on_event: OnEvent,
@@ -258,20 +271,6 @@ class CompressedVolume:
         return Container(sections)
 
 
-def _at_level(grid: SparseGrid | OpaqueGrid, level: int) -> SparseGrid | OpaqueGrid:
-    if level == 0:
-        return grid
-    if isinstance(grid, OpaqueGrid):
-        raise _without_levels(grid.name)
-    return coarsened(grid, level)
-
-
-def _without_levels(name: str) -> UnsupportedGridError:
-    return UnsupportedGridError(
-        f"grid {name!r} is carried byte for byte, so it has no coarser form; name the other grids"
-    )
-
-
 def open_volume(path: str | os.PathLike[str]) -> CompressedVolume:
     """Opens a `.fcodec` file; reads its description, decodes nothing yet.
 
@@ -301,7 +300,8 @@ def _from_container(opened: Container) -> CompressedVolume:
     for number, description in enumerate(meta["grids"]):
         if isinstance(description, dict) and "reference" in description:
             raise FormatError(f"grid number {number} refers to another frame, but the file holds no sequence")
-        grids.append(CompressedGrid(check_description(description, number), StoredSections(opened, number)))
+        stored = StoredSections(opened, GRID_SECTIONS, number)
+        grids.append(CompressedGrid(check_description(description, number), stored))
     return CompressedVolume(tuple(grids), metadata_from_json(meta.get("metadata", [])), meta.get("settings", {}))
 
 

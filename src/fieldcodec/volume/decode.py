@@ -259,12 +259,14 @@ def open_grid(
     return OpenedGrid(grid, topology, values, decode_tiles(grid, topology, device), numbers)
 
 
-def decode_grid(grid: CompressedGrid, device: torch.device, on_event: OnEvent, *, box: Box | None = None) -> SparseGrid:
-    """Decompresses one grid, or what is of it in a box (see `OpenedGrid.to_grid`)."""
+def decode_grid(
+    grid: CompressedGrid, device: torch.device, on_event: OnEvent, *, box: Box | None = None, inactive: bool = True
+) -> SparseGrid:
+    """Decompresses one grid, or what is of it in a box (see `OpenedGrid.to_grid`); `inactive` as in `open_grid`."""
     spec = grid.lattice
     if box is None and spec is not None and spec.motion is not None and not spec.exact:
         return _from_reference(grid, spec, device, on_event)
-    return open_grid(grid, device, on_event, keep=box is None).to_grid(box)
+    return open_grid(grid, device, on_event, keep=box is None, inactive=inactive).to_grid(box)
 
 
 def _from_reference(grid: CompressedGrid, spec: LatticeSpec, device: torch.device, on_event: OnEvent) -> SparseGrid:

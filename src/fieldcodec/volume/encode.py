@@ -24,7 +24,7 @@ from fieldcodec.volume.network_encode import NetworkEncoder
 from fieldcodec.volume.parts import Parts
 from fieldcodec.volume.quality import Goal, goal_of, parse_size
 from fieldcodec.volume.roughness import roughness
-from fieldcodec.volume.sections import FRAME_BYTES
+from fieldcodec.volume.sections import FRAME_BYTES, STORED_LEVEL
 from fieldcodec.volume.settings import VolumeSettings
 from fieldcodec.volume.smallest import SmallestSearch
 from fieldcodec.volume.temporal.prediction import Reference
@@ -229,7 +229,8 @@ def _habit(grid: SparseGrid, earlier: CompressedGrid) -> Habit | None:
     if earlier.lattice is None or earlier.lattice.motion is None or not earlier.choices or not earlier.goal_met:
         return None
     growth = grid.topology.num_active_voxels / max(1, earlier.active_voxels)
-    return Habit(earlier.choices[0], int(_LASTING * growth * sum(map(len, earlier.sections.values()))))
+    size = sum(len(data) for name, data in earlier.sections.items() if name != STORED_LEVEL)
+    return Habit(earlier.choices[0], int(_LASTING * growth * size))
 
 
 def _bytes_of_the_rest(parts: Parts, grid: SparseGrid) -> int:

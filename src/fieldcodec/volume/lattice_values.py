@@ -107,7 +107,8 @@ def encode_lattice(
             usual = replace(searches[0].last(grid, stages), caution=_CAUTIOUS).encoding([habit.choice])
             if usual.met and usual.num_bytes <= habit.bytes:
                 stages.end()
-                return replace(usual, choices=[habit.choice.again(usual.step, _CAUTIOUS)])
+                caution = 1.0 if goal.lossless else _CAUTIOUS  # exact values take the choice's own step
+                return replace(usual, choices=[habit.choice.again(usual.step, caution)])
         stages.begin("search on a sample of differences")
         searches[0].run(stages)
     better = leads and problem.surface and goal.size is None and not goal.lossless

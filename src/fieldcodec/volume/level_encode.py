@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fieldcodec.container.format import ENTRY
+from fieldcodec.errors import InvalidValuesError
 from fieldcodec.fit.phases import OnEvent
 from fieldcodec.grid.coarsen import coarsened
 from fieldcodec.grid.sparse_grid import SparseGrid
@@ -27,6 +28,7 @@ _ENTRY_BYTES = ENTRY.size + 24  # of a section in the table of a file, and of th
 _SMALLER = 5  # at equal demands fog takes a sixth of the bytes at half the resolution, surfaces a quarter
 _LEAST = 2048  # bytes that a level may always take, if that is no more than a fifth of all
 _LEAST_VOXELS = 64  # active ones of a level of a large grid; one of fewer is exact
+_INFINITE = "means of its values are larger than its type can hold"
 _CHEAP = "levels follow from its lattices or its mesh alone, which takes little time and no bytes"
 
 GridEncoder = Callable[[SparseGrid, VolumeSettings], CompressedGrid]
@@ -50,31 +52,38 @@ def encode_with_level(
     if not np.isfinite(grid.background).all():
         return replace(encode(grid, settings), no_level="its background is not finite")
 
-    def encode_level(share: int | None) -> bytes:
-        coarse = coarsened(with_finite_values(grid, settings), settings.stored_level)
+    def encode_level(share: int | None) -> bytes | None:
+        with np.errstate(over="ignore"):  # of doubles near the largest there is
+            coarse = coarsened(with_finite_values(grid, settings), settings.stored_level)
         # what of a large grid is left is small, but is as lossy as the grid; of a small grid both are exact
         least = None if grid.topology.num_active_leaf_voxels < values_codec.SMALL_GRID else _LEAST_VOXELS
         own = _settings_of_level(coarse, settings, share)
-        return CompressedVolume((encode_grid(coarse, own, device, on_event, least=least),)).to_bytes()
+        try:
+            return CompressedVolume((encode_grid(coarse, own, device, on_event, least=least),)).to_bytes()
+        except InvalidValuesError:
+            return None
 
     if settings.quality.size is not None:
         return _within_size(grid, settings, encode, encode_level)
     compressed = encode(grid, settings)
     if has_own_distance(compressed):
         return replace(compressed, no_level=_CHEAP)
-    return _with_level(compressed, encode_level(None), settings.stored_level)
+    data = encode_level(None)
+    if data is None:
+        return replace(compressed, no_level=_INFINITE)
+    return _with_level(compressed, data, settings.stored_level)
 
 
 def _within_size(
-    grid: SparseGrid, settings: VolumeSettings, encode: GridEncoder, encode_level: Callable[[int], bytes]
+    grid: SparseGrid, settings: VolumeSettings, encode: GridEncoder, encode_level: Callable[[int], bytes | None]
 ) -> CompressedGrid:
     """The level first, so that the grid can have all bytes that are left."""
     size = parse_size(settings.quality.size or 0)
     share = _share(size, settings.stored_level)
     data = encode_level(share)
-    if len(data) > share:
-        why = f"it takes {len(data):,} bytes, its share of the size asked for is {share:,}"
-        return replace(encode(grid, settings), no_level=why)
+    if data is None or len(data) > share:
+        too_large = f"it takes {len(data or b''):,} bytes, its share of the size asked for is {share:,}"
+        return replace(encode(grid, settings), no_level=_INFINITE if data is None else too_large)
     rest = replace(settings.quality, size=size - len(data) - _ENTRY_BYTES)
     compressed = encode(grid, replace(settings, quality=rest))
     if has_own_distance(compressed):
@@ -102,4 +111,6 @@ def _settings_of_level(coarse: SparseGrid, settings: VolumeSettings, share: int 
         quality = replace(quality, size=max(share, 1))
     elif (quality.iou is not None or quality.mcd is not None) and not is_surface(coarse):
         quality = Quality()  # what is thinner than a coarse voxel has no surface left that could be measured
-    return replace(settings, quality=quality, method="auto", tree="explicit", topology="exact", stored_level=0)
+    return replace(
+        settings, quality=quality, method="auto", tree="explicit", topology="exact", non_finite="refuse", stored_level=0
+    )

@@ -8,6 +8,11 @@
   but leaf by leaf, so that memory for values of full resolution is bounded. Values of inactive voxels are decoded for
   level sets only, whose signs they hold; in other grids they count as background, whatever they are. The result is
   that of a decoded grid, bit for bit.
+
+A box of a level is cut out of the level: its coarse voxels are those of the whole grid, also at the rim of the box,
+where a coarse voxel stands for fine ones on both sides of it. So boxes side by side fit together. Of what a file keeps
+and of what is no level set only leaves that meet the box are decoded. A level set's distance beyond its band depends
+on what lies around, so of those the whole level is made first.
 """
 
 from collections.abc import Callable
@@ -19,28 +24,30 @@ import torch
 from fieldcodec.errors import FormatError
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.grid import masks
-from fieldcodec.grid.clip import ClippedTree
+from fieldcodec.grid.clip import Box, ClippedTree, clip_tree
 from fieldcodec.grid.coarsen import MAX_DIRECT, coarsened, distance_at_level
 from fieldcodec.grid.sparse_grid import LEVEL_SET, SparseGrid
 from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.volume import topology_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid
-from fieldcodec.volume.decode import decode_grid, decode_tiles, open_grid, sparse_grid
+from fieldcodec.volume.decode import decode_grid, decode_tiles, sparse_grid
 from fieldcodec.volume.fields import leaf_blocks
 from fieldcodec.volume.lattice_codec import LatticeNumbers, fixed_of_mesh
 from fieldcodec.volume.lattice_spec import LatticeSpec
 from fieldcodec.volume.network_chain import expert_field
+from fieldcodec.volume.partial import open_in_parts, shell
 from fieldcodec.volume.stored_level import level_kept, open_level
 
-_GROUP_BYTES = 64 << 20  # of F, and of decoded residuals, that are kept, as states or neighbouring leaves need them too
 
-
-def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
+def decode_level(
+    grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int, *, box: Box | None = None
+) -> SparseGrid:
     """The grid at 1/2^level of its resolution, see `grid.coarsen`.
 
     Args:
         level: 1 to 4.
+        box: of full resolution; only coarse voxels that have a part in it are active, others have the background.
 
     Raises:
         UsageError: the level does not exist.
@@ -48,38 +55,63 @@ def decode_level(grid: CompressedGrid, device: torch.device, on_event: OnEvent, 
         FormatError: sections are damaged.
     """
     if 0 < level_kept(grid) <= level and grid.transform.is_linear:
-        return _from_stored(grid, device, on_event, level)
-    if not has_own_distance(grid):
-        opened = open_grid(
-            grid, device, on_event, keep=_is_small(grid), kept_bytes=_GROUP_BYTES,
-            inactive=grid.grid_class == LEVEL_SET,
-        )  # fmt: skip
-        return coarsened(_shell(grid, opened.topology, opened.tiles), level, opened.leaf_values.leaves)
-    stage = f"{grid.name or 'unnamed'}: decode distances"
-    on_event(FitEvent(stage, 0, 1))
-    topology = _without_states(grid)
-    shell = _shell(grid, topology, decode_tiles(grid, topology, device))
-    coarse = distance_at_level(shell, _means(grid, topology.leaf_origins, min(level, MAX_DIRECT)), level)
-    on_event(FitEvent(stage, 1, 1))
-    return coarse
+        return _from_stored(grid, device, on_event, level, box)
+    if has_own_distance(grid):
+        coarse = _from_distance(grid, device, on_event, level)
+    elif box is not None and grid.grid_class != LEVEL_SET:  # each coarse voxel depends on nothing but its own fine ones
+        opened = open_in_parts(grid, device, on_event, inactive=False, few=True)
+        return coarsened(opened.to_grid(_widened(box, level)), level)
+    else:
+        opened = open_in_parts(grid, device, on_event, inactive=grid.grid_class == LEVEL_SET)
+        coarse = coarsened(shell(grid, opened.topology, opened.tiles), level, opened.leaf_values.leaves)
+    return coarse if box is None else _clipped(coarse, _coarse_box(box, level))
 
 
-def _from_stored(grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
+def _from_stored(
+    grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int, box: Box | None
+) -> SparseGrid:
     """The level, or what is made of a finer one that the file keeps."""
     kept = level_kept(grid)
+    inner = None if box is None else _coarse_box(box, kept)
     try:
         stored = open_level(grid)
         if kept == level:
-            return decode_grid(stored, device, on_event)
-        return decode_level(stored, device, on_event, level - kept)
+            return decode_grid(stored, device, on_event, box=inner)
+        return decode_level(stored, device, on_event, level - kept, box=inner)
     except FormatError as error:
         raise FormatError(f"grid {grid.name!r}: its stored level is not understood: {error}") from error
 
 
-def _is_small(grid: CompressedGrid) -> bool:
-    """Whether F of all leaves takes little memory, so that it need not be computed twice: for states and for values."""
-    leaves = grid.meta["nodes"].get("leaves")
-    return type(leaves) is int and 4 * grid.channels * masks.LEAF_SLOTS * leaves <= _GROUP_BYTES
+def _from_distance(grid: CompressedGrid, device: torch.device, on_event: OnEvent, level: int) -> SparseGrid:
+    stage = f"{grid.name or 'unnamed'}: decode distances"
+    on_event(FitEvent(stage, 0, 1))
+    topology = _without_states(grid)
+    empty = shell(grid, topology, decode_tiles(grid, topology, device))
+    coarse = distance_at_level(empty, _means(grid, topology.leaf_origins, min(level, MAX_DIRECT)), level)
+    on_event(FitEvent(stage, 1, 1))
+    return coarse
+
+
+def _coarse_box(box: Box, level: int) -> Box:
+    """Coarse voxels that have a part in a box of full resolution."""
+    return box[0] >> level, box[1] >> level
+
+
+def _widened(box: Box, level: int) -> Box:
+    """All of full resolution that these coarse voxels stand for."""
+    last = (1 << level) - 1
+    return box[0] & ~last, box[1] | last
+
+
+def _clipped(grid: SparseGrid, box: Box) -> SparseGrid:
+    tiles = np.concatenate([grid.lower_tile_values, grid.upper_tile_values, grid.root_tile_values])
+    tree = clip_tree(grid.topology, tiles, grid.background, grid.leaf_values.__getitem__, box)
+    lower = tree.topology.num_lower_tiles
+    upper = lower + tree.topology.num_upper_tiles
+    return replace(
+        grid, topology=tree.topology, leaf_values=tree.leaf_values, lower_tile_values=tree.tiles[:lower],
+        upper_tile_values=tree.tiles[lower:upper], root_tile_values=tree.tiles[upper:],
+    )  # fmt: skip
 
 
 def decode_surface(grid: CompressedGrid, on_event: OnEvent = ignore_event) -> SparseGrid:
@@ -144,13 +176,6 @@ def has_own_distance(grid: CompressedGrid) -> bool:
         return False
     is_level_set = grid.grid_class == LEVEL_SET and grid.channels == 1 and grid.value_type.is_float
     return is_level_set and bool(grid.background[0] > 0) and grid.transform.is_linear
-
-
-def _shell(grid: CompressedGrid, topology: Topology, tiles: np.ndarray) -> SparseGrid:
-    """The grid with leaves that take no memory and hold nothing."""
-    shape = (topology.num_leaves, masks.LEAF_SLOTS, grid.channels)
-    nothing = np.broadcast_to(np.zeros((), grid.value_type.dtype), shape)
-    return sparse_grid(grid, ClippedTree(topology, nothing, tiles))
 
 
 def _without_states(grid: CompressedGrid) -> Topology:

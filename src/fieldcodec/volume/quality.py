@@ -5,11 +5,14 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+
 from fieldcodec.errors import UsageError
 from fieldcodec.grid.sparse_grid import SparseGrid
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _MCD_OF_IOU = 0.25  # voxels
+_NEAR_VOXELS = 3.0  # from the surface: as far as a narrow band reaches
 _NUMBER = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
 
 
@@ -128,8 +131,12 @@ def goal_of(quality: Quality, grid: SparseGrid, value_range: float, default_rmse
         return Goal(mcd=2 * default_rmse)
     if not quality.is_asked:
         part = default_rmse * value_range
-        # distances whose outside is not marked, so that the surface cannot be measured, are held to voxels all the same
-        return Goal(rmse=min(part, 2 * default_rmse * voxel) if _crosses_zero(grid) and voxel > 0 else part)
+        if _crosses_zero(grid) and voxel > 0:
+            # distances whose outside is not marked, so that the surface cannot be measured, are held to voxels all the
+            # same; near the surface, as most of them may be large numbers that are easy to keep
+            near = np.mean(np.abs(grid.active_values()) <= _NEAR_VOXELS * voxel)
+            return Goal(rmse=min(part, 2 * default_rmse * voxel * math.sqrt(near)) or part)
+        return Goal(rmse=part)
     if (quality.iou is not None or quality.mcd is not None) and not surface:
         raise UsageError(
             f"grid {grid.name!r} is no level set of floats whose active values change their sign, so it has no "

@@ -12,6 +12,8 @@ from fieldcodec.container.format import SectionId
 
 VOLUME_KIND = "volume"  # of a file, in its META
 FRAME_BYTES = 512  # of a file beside those of its grids, at most: its table of sections and its settings
+SECTIONS_OF = "sections_of"  # in a group's description of a grid: the one whose sections it shares
+STORED_LEVEL = "stored level"  # the section that a decoder of the grid itself never needs
 
 # name in reports -> section, in the order in which a decoder needs them
 GRID_SECTIONS: dict[str, SectionId] = {
@@ -36,9 +38,8 @@ GRID_SECTIONS: dict[str, SectionId] = {
     "motion": SectionId.MOTION,
     "signs": SectionId.SIGNS,
     "opaque grid": SectionId.OPAQUE_GRID,
-    "stored level": SectionId.STORED_LEVEL,
+    STORED_LEVEL: SectionId.STORED_LEVEL,
 }
-STORED_LEVEL = "stored level"  # the section that a decoder of the grid itself never needs
 _NAMES = {int(id): name for name, id in GRID_SECTIONS.items() if name != STORED_LEVEL}  # those that a GRID may hold
 NETWORK_SECTIONS = {
     "level1": "level-1 classifier",
@@ -105,28 +106,3 @@ class PackedSections(Mapping[str, bytes]):
     def num_bytes(self) -> int:
         """Of all of them; reads nothing."""
         return self._opened.length(SectionId.GRID, self._number) + self._opened.length(*self._level)
-
-
-class StoredSections(Mapping[str, bytes]):
-    """The sections of one grid of a file, read (and their checksums verified) when asked for."""
-
-    def __init__(self, opened: Container, number: int) -> None:
-        self._opened = opened
-        self._keys = {name: (section, number) for name, section in GRID_SECTIONS.items() if (section, number) in opened}
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._opened.read(*self._keys[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._keys
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all of them; reads nothing."""
-        return sum(self._opened.length(*key) for key in self._keys.values())

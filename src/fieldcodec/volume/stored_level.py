@@ -5,11 +5,12 @@ The grid itself is complete without: its level, if there is one, is read by thos
 
 from fieldcodec.container.container import Container
 from fieldcodec.container.format import SectionId
+from fieldcodec.container.stored import StoredSections
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.coarsen import MAX_LEVEL, coarse_transform
 from fieldcodec.grid.metadata import STATISTICS
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_to_json, transform_to_json
-from fieldcodec.volume.sections import STORED_LEVEL, VOLUME_KIND, StoredSections
+from fieldcodec.volume.sections import GRID_SECTIONS, STORED_LEVEL, VOLUME_KIND
 
 KEY = "stored_level"  # in the description of a grid
 
@@ -24,7 +25,7 @@ def level_kept(grid: CompressedGrid) -> int:
         return 0
     level = grid.meta.get(KEY, 0)
     if type(level) is not int or not 0 <= level <= MAX_LEVEL:
-        raise FormatError(f"grid {grid.name!r}: stored_level is {level!r} in its description, allowed are 0 to 4")
+        raise FormatError(f"grid {grid.name!r}: its stored_level is {level!r}; needed is 0 to {MAX_LEVEL}")
     return level
 
 
@@ -41,7 +42,7 @@ def open_level(grid: CompressedGrid) -> CompressedGrid:
         FormatError: the section is damaged, or holds anything but the one coarse grid.
     """
     opened = Container.from_bytes(grid.section(STORED_LEVEL))
-    coarse = CompressedGrid(_description(opened), StoredSections(opened, 0))
+    coarse = CompressedGrid(_description(opened), StoredSections(opened, GRID_SECTIONS, 0))
     if coarse.value_type != grid.value_type:
         raise FormatError(f"it holds values of type {coarse.value_type.name}, the grid {grid.value_type.name}")
     transform = grid.transform

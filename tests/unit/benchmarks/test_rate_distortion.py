@@ -21,8 +21,26 @@ def test_a_row_is_measured_and_drawn(tmp_path: Path, small_fog: SparseGrid, monk
     assert {point["codec"] for point in result["points"]} == {"fieldcodec-lattice", "openvdb-16-blosc"}
     assert result["what"] == "a ball of fog"
     picture = tmp_path / "rate-distortion" / "fog.png"
+    added = ["--add", "--methods", "network", "--network-sizes", "8x20,16x20", "--peers", "none"]
+    monkeypatch.setattr("sys.argv", [*command, *added])
+    assert rate_distortion.main() == 0
+    more = json.loads((tmp_path / "rate-distortion" / "fog.json").read_text(encoding="utf-8"))
+    assert [point for point in more["points"] if point["codec"] != "fieldcodec-network"] == result["points"]
+    assert [point["setting"] for point in more["points"] if point not in result["points"]] == ["8x20", "16x20"]
+    assert list(more["runs"]) == ["fieldcodec-network"]
+    monkeypatch.setattr("sys.argv", [*command, "--add", "--peers", "none", "--psnr", "25,28"])
+    assert rate_distortion.main() == 0
+    last = json.loads((tmp_path / "rate-distortion" / "fog.json").read_text(encoding="utf-8"))
+    ours = ["fieldcodec-lattice"] * 2 + ["fieldcodec-network"] * 2
+    assert [point["codec"] for point in last["points"]][:4] == ours
     assert picture.stat().st_size > 10_000
     picture.unlink()
     monkeypatch.setattr("sys.argv", ["x", "--draw", "--out", str(tmp_path)])
     assert rate_distortion.main() == 0
     assert picture.is_file()
+
+
+def test_points_of_another_grid_are_not_joined() -> None:
+    of_one = {"name": "fog", "measure": "psnr", "grid": {"active_voxels": 7, "value_range": 1.0}}
+    with pytest.raises(SystemExit, match=r"fog: .*without --add"):
+        rate_distortion.joined(of_one, of_one | {"grid": {"active_voxels": 8, "value_range": 1.0}})

@@ -11,6 +11,7 @@ import fieldcodec as fc
 from fieldcodec.grid.procedural import sphere_level_set
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.testing.commands import json_of, run
+from fieldcodec.volume.leaf_values import LeafValues
 
 SMALL = ["--size", "48x40", "--supersampling", "1"]
 
@@ -112,9 +113,61 @@ def test_compressed_files_are_decoded(smoke: Path, tmp_path: Path, capsys: pytes
     assert direct.shape == (512, 512, 3)
 
 
+def test_parts_of_compressed_files_are_drawn_from_parts_of_them(
+    smoke: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, whole, decoded = tmp_path / "small.fcodec", tmp_path / "whole.vdb", []
+    assert run("encode", smoke, "-o", small, "--lossless", "--no-check") == 0
+    assert run("decode", small, "-o", whole) == 0
+    decode = LeafValues.leaves
+
+    def counted(values: LeafValues, rows: np.ndarray | slice) -> np.ndarray:
+        result = decode(values, rows)
+        decoded.append(len(result))
+        return result
+
+    monkeypatch.setattr(LeafValues, "leaves", counted)
+    leaves = fc.open(small)["density"].meta["nodes"]["leaves"]
+    look_at = ",".join(str(value) for value in np.round(fc.open(small).to_grids(["density"])[0].bounds[1] * 0.8, 2))
+    zoom = ["--zoom", 9, "--look-at", look_at, "--value-range", "0,1", "--camera-direction", "0,-1,-0.2"]
+    for extra, most in (
+        ([*zoom, "--density", "0.4", "--look", "auto"], 1.01),  # its light comes through all of so small a volume
+        ([*zoom, "--max-projection", "--orthographic"], 0.6),
+        ([*zoom, "--max-projection", "--turntable", 2], 0.8),
+        (["--slice", "x=0.3", "--value-range", "0,0.7"], 0.5),
+        (["--slice", "y=0.3", "--compare", whole], 0.5),
+    ):
+        decoded.clear()
+        found = json_of(capsys, "render", small, "-o", tmp_path / "a.png", "--overwrite", *SMALL, *extra)
+        assert 0 < sum(decoded) < most * leaves
+        if "--compare" in extra:
+            assert found["ssim"] == 1
+            continue
+        expected = json_of(capsys, "render", whole, "-o", tmp_path / "b.png", "--overwrite", *SMALL, *extra)
+        for one, other in zip(found["outputs"], expected["outputs"], strict=True):
+            assert np.array_equal(_pixels(one), _pixels(other))
+            assert len(np.unique(_pixels(one).reshape(-1, 3), axis=0)) > 20
+
+
+def test_zoom_shows_the_middle_larger(smoke: Path, tmp_path: Path) -> None:
+    for extra in ([], ["--orthographic"]):
+        pictures = []
+        for zoom, size in (("1", "96x80"), ("2", "48x40")):
+            out = tmp_path / f"zoom{zoom}.png"
+            given = ["--grid", "sphere", "--size", size, "--supersampling", 1, "--zoom", zoom, *extra]
+            assert run("render", smoke, "-o", out, "--overwrite", *given) == 0
+            pictures.append(_pixels(out).astype(float))
+        middle = pictures[0][20:60, 24:72]
+        assert np.abs(pictures[1] - middle)[8:32, 10:38].mean() < 3
+
+
 @pytest.mark.parametrize(
     ("code", "words", "arguments"),
     [
+        (2, "times as large", ["--zoom", "0"]),
+        (2, "--look-at", ["--look-at", "1,2"]),
+        (2, "--value-range", ["--value-range", "1"]),
+        (2, "value_range", ["--value-range", "1,0"]),
         (2, "--slice", ["--slice", "w=0.5"]),
         (2, "--slice", ["--slice", "z"]),
         (2, "slice_place", ["--slice", "z=2"]),

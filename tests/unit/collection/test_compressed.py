@@ -225,6 +225,17 @@ def test_what_is_up_is_kept_of_radiance_fields() -> None:
         random_collection(spec, kinds=kinds, ups=[(0, 0, 1), (0, 0, 0), (0, 0, 1)])
 
 
+def test_shared_files_are_known_again(made: CompressedCollection) -> None:
+    assert made.with_shared_files(()).to_bytes() == made.to_bytes()
+    more = made.with_shared_files(["b", "a"]).with_shared_files(["b", "c"])
+    back = CompressedCollection.from_bytes(more.to_bytes())
+    assert back.listing.metadata == {"source": "tests", "shared_files": ["a", "b", "c"]}
+    assert back.removed([0]).listing.shared_files == {"a", "b", "c"}
+    for strange, found in ((7, set()), ({"a": 1}, set()), (["a", 7, None, []], {"a"})):
+        listing = replace(made.listing, metadata={"shared_files": strange})
+        assert listing.shared_files == found
+
+
 @pytest.mark.parametrize(
     "names", [("a", "a"), ("",), ("a/b",), ("..",), ("x" * 256,), ("é" * 128,), ("a\nb",), ("\ud800",)]
 )

@@ -132,6 +132,23 @@ def test_assets_come_in_order_with_colours_and_progress(tmp_path: Path) -> None:
     assert not prepare([first], replace(SETTINGS, colour="none"), keep=False)[0].has_colours
 
 
+def test_files_that_a_collection_knows_count_no_more(tmp_path: Path) -> None:
+    first, second, third = (wedge(tmp_path, name) for name in ("ant", "bee", "cat"))
+    cache = tmp_path / "cache"
+    ant, bee = prepare([first, second], SETTINGS, cache=cache)
+    assert ant.shared_files == bee.shared_files
+    assert len(set(ant.shared_files)) == 2  # material and texture
+    (alone,) = prepare([third], SETTINGS, cache=cache)
+    assert alone.shared_files == ()
+    (later,) = prepare([third], SETTINGS, counted=ant.shared_files, cache=cache)
+    assert later.source_bytes == third.stat().st_size < alone.source_bytes
+    assert later.shared_files == ant.shared_files
+    (tmp_path / "paint.png").write_bytes((tmp_path / "paint.png").read_bytes() + b"more")  # another file
+    (other,) = prepare([third], SETTINGS, counted=ant.shared_files, cache=cache)
+    assert other.source_bytes == third.stat().st_size + (tmp_path / "paint.png").stat().st_size
+    assert len(set(other.shared_files) & set(ant.shared_files)) == len(other.shared_files) == 1
+
+
 @pytest.mark.parametrize("colour", ["auto", "none"])
 def test_files_beside_a_gltf_count(tmp_path: Path, made: list[str], colour: str) -> None:
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4")

@@ -242,7 +242,8 @@ def test_kinds_come_back_from_a_file_and_only_they_can_be_added() -> None:
     assert found[1].tolist() == [0, 0, 0, 0]
     more = add_to_collection(made, [_glow("other", 0.5)], replace(settings, steps=20))
     assert more.kinds == ("distance", "coloured", "radiance", "radiance")
-    shapes = encode_collection(BALLS, replace(settings, steps=5))
+    shapes = encode_collection([replace(ball, shared_files=("c",)) for ball in BALLS], replace(settings, steps=5))
+    assert CompressedCollection.from_bytes(shapes.to_bytes()).listing.shared_files == {"c"}
     with pytest.raises(UsageError, match="of kind 'radiance', but the collection's networks are for distance"):
         add_to_collection(shapes, [_glow("other", 0.5)], settings)
     painted_only = add_to_collection(shapes, [MIXED[1]], replace(settings, steps=5))
@@ -259,7 +260,10 @@ def test_from_assets_to_a_file_and_more_objects() -> None:
     assert field.sample(inside)[0, 0] < 0 < field.sample(outside)[0, 0]
     surface = BALLS[1].placement.to_world(BALLS[1].surface.points[:200])
     assert np.abs(field.sample(surface)).mean() < 4 * 0.06
-    more = add_to_collection(collection, [_ball("between", 0.62, seed=5)], replace(settings, steps=60))
+    assert collection.listing.metadata == {}
+    added = replace(_ball("between", 0.62, seed=5), shared_files=("b", "a"))
+    more = add_to_collection(collection, [added], replace(settings, steps=60))
+    assert more.listing.shared_files == {"a", "b"}
     assert more.names == ("small", "middle", "large", "between")
     assert more.sections["networks"] == collection.sections["networks"]
     tree, _ = more.unfold("between").octree, None

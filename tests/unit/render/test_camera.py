@@ -42,6 +42,22 @@ def test_a_point_can_be_framed():
     assert np.linalg.norm(np.subtract(camera.position, 1)) > 0
 
 
+def test_the_middle_of_a_picture_can_be_chosen_and_enlarged():
+    for camera in (
+        Camera((3.0, 4.0, 5.0), (1.0, 1.0, 1.0)),
+        Camera((3.0, 4.0, 5.0), (1.0, 1.0, 1.0), height_world=8.0),
+    ):
+        moved = camera.looking_at((2.0, 2.0, 2.0))
+        assert moved.position == (4.0, 5.0, 6.0)
+        np.testing.assert_allclose(moved.axes, camera.axes)
+        wide, near = camera.ray_table(), camera.zoomed(4.0).ray_table()
+        np.testing.assert_allclose(near[[0, 3]], wide[[0, 3]])
+        np.testing.assert_allclose(near[[1, 2, 4, 5]], wide[[1, 2, 4, 5]] / 4)
+        for factor in (0.0, -1.0, np.inf, np.nan):
+            with pytest.raises(UsageError, match="as large"):
+                camera.zoomed(factor)
+
+
 def test_turntable_keeps_distance_and_height():
     camera = Camera((3.0, 4.0, 5.0), (1.0, 1.0, 1.0), up=(0.0, 2.0, 0.0))
     cameras = turntable(camera, 8)

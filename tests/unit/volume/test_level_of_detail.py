@@ -16,11 +16,13 @@ from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.lattice.means import leaf_means
 from fieldcodec.lattice.operator import Lattice
 from fieldcodec.metrics.ssim import ssim
-from fieldcodec.volume import level_of_detail
+from fieldcodec.volume import partial
 from fieldcodec.volume.compressed import CompressedVolume, open_volume
 from fieldcodec.volume.compressed_grid import CompressedGrid
+from fieldcodec.volume.leaf_values import LeafValues
 from fieldcodec.volume.level_of_detail import has_own_distance
 from fieldcodec.volume.quality import Quality
+from fieldcodec.volume.sections import STORED_LEVEL
 
 GOLDEN = [
     path
@@ -76,7 +78,7 @@ def test_levels_of_fog_do_not_look_at_inactive_values(monkeypatch: pytest.Monkey
     without = CompressedVolume((CompressedGrid(compressed.grids[0].meta, sections),))
     with pytest.raises(FormatError):
         without.to_grids()
-    monkeypatch.setattr(level_of_detail, "_GROUP_BYTES", budget)
+    monkeypatch.setattr(partial, "_GROUP_BYTES", budget)
     found = without.to_grids(level=2)[0]
     assert isinstance(found, SparseGrid)
     assert found.topology.equals(expected.topology)
@@ -149,6 +151,90 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(asked) == grid.topology.num_leaves
 
 
+def _level_in_box(box: list[int], level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coarse voxels [n, 3] in and around a box, and which of them have a part in it: told by counting fine voxels."""
+    side = 1 << level
+    low, high = np.array(box[:3]), np.array(box[3:])
+    covered = {tuple(voxel // side) for voxel in np.stack(list(np.ndindex(*(high - low + 1)))) + low}
+    first, last = np.array(min(covered)), np.array(max(covered))
+    voxels = np.stack(list(np.ndindex(*(last - first + 5)))) + first - 2
+    return voxels, np.array([tuple(voxel) in covered for voxel in voxels])
+
+
+def _assert_cut(found: SparseGrid, whole: SparseGrid, box: list[int], level: int, tolerance: float = 0.0) -> None:
+    """In the box the voxels are those of the whole level; around it nothing is."""
+    voxels, inside = _level_in_box(box, level)
+    points, asked = voxels.astype(float), {"space": "index", "interpolation": "nearest"}
+    states = whole.active_at(points, space="index") & inside
+    assert states.any()
+    assert np.array_equal(found.active_at(points, space="index"), states)
+    expected = np.where(inside[:, None], whole.sample(points, **asked), whole.background)
+    np.testing.assert_allclose(found.sample(points, **asked), expected, rtol=0, atol=tolerance)
+    assert found.topology.num_active_voxels == states.sum()
+    assert found.transform == whole.transform
+    assert np.array_equal(found.background, whole.background)
+
+
+@cache
+def fog(stored_level: int = 0) -> CompressedVolume:
+    settings = fc.VolumeSettings(quality=Quality(psnr=40), stored_level=stored_level)
+    return fc.encode_volume(smoke_fog(32), settings, device="cpu")
+
+
+@cache
+def ball() -> CompressedVolume:
+    """A level set with states and residuals."""
+    return fc.encode_volume(sphere_level_set(9.0), fc.VolumeSettings(quality=Quality(lossless=True)), device="cpu")
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_box_of_a_level_is_cut_out_of_the_level(level: int) -> None:
+    for compressed, box in (
+        (fog(), [9, 13, 7, 22, 39, 25]),
+        (fog(stored_level=1), [9, 13, 7, 22, 39, 25]),
+        (torus(), [5, -11, -7, 41, 13, 10]),
+        (ball(), [1, -6, -5, 12, 4, 9]),
+    ):
+        whole, found = compressed.to_grids(level=level)[0], compressed.to_grids(level=level, bbox=box)[0]
+        assert isinstance(whole, SparseGrid)
+        assert isinstance(found, SparseGrid)
+        _assert_cut(found, whole, box, level)
+
+
+def test_a_box_of_whole_coarse_voxels_is_the_decoded_box_made_coarser() -> None:
+    box = [8, 12, 4, 23, 39, 27]
+    expected, found = coarsened(fog().to_grids(bbox=box)[0], 2), fog().to_grids(bbox=box, level=2)[0]
+    assert isinstance(found, SparseGrid)
+    assert found.topology.equals(expected.topology)
+    assert found.topology.num_active_voxels > 20
+    active = expected.topology.leaf_active_bits
+    assert np.array_equal(found.leaf_values[active], expected.leaf_values[active])
+    assert expected.active_values().max() > 0
+
+
+def test_a_box_of_a_level_decodes_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    decode = LeafValues.leaves
+
+    def counted(values: LeafValues, rows: np.ndarray | slice) -> np.ndarray:
+        result = decode(values, rows)
+        asked.append(len(result))
+        return result
+
+    monkeypatch.setattr(LeafValues, "leaves", counted)
+    fog().to_grids(bbox=[16, 32, 16, 23, 39, 23], level=2)
+    assert sum(asked) == 1
+    sections = {name: data for name, data in torus().grids[0].sections.items() if name != "leaf masks"}
+    without = CompressedVolume((CompressedGrid(torus().grids[0].meta, sections),))
+    assert without.to_grids(bbox=[5, -11, -7, 41, 13, 10], level=1)[0].topology.num_leaves
+    kept = fog(stored_level=1).grids[0]
+    alone = {name: data for name, data in kept.sections.items() if name == STORED_LEVEL}
+    asked.clear()
+    for level in (1, 2):
+        CompressedVolume((CompressedGrid(kept.meta, alone),)).to_grids(bbox=[16, 32, 16, 23, 39, 23], level=level)
+    assert sum(asked) == 2
+
+
 def test_refused_levels() -> None:
     with pytest.raises(UsageError, match="level 5"):
         torus().to_grids(level=5)
@@ -158,6 +244,8 @@ def test_refused_levels() -> None:
     opaque = CompressedVolume((CompressedGrid({"name": "points", "opaque": {}}, {}),))
     with pytest.raises(UnsupportedGridError, match="no coarser form"):
         opaque.to_grids(level=1)
+    with pytest.raises(UnsupportedGridError, match="no coarser form"):
+        opaque.to_grids(level=1, bbox=[0, 0, 0, 1, 1, 1])
 
 
 def test_a_picture_of_a_surface_needs_no_states() -> None:

@@ -125,10 +125,28 @@ def test_without_demands_the_default_counts() -> None:
     assert goal_of(Quality(), dense("vec3s", side=8), 2.0, 0.03) == Goal(rmse=0.06)
     assert goal_of(Quality(), dense("int32", side=8), 2000.0, 0.03) == Goal(rmse=60.0)
     # a solver's distances, whose background is 0: no surface to measure, but still no error of many voxels
-    solver = replace(stretched(sphere(), 0.25), background=np.zeros(1, np.float32))
+    shrunken = np.float32(0.25) * sphere().leaf_values
+    solver = replace(stretched(sphere(), 0.25), leaf_values=shrunken, background=np.zeros(1, np.float32))
     assert not is_surface(solver)
     assert goal_of(Quality(), solver, 6.0, 0.03) == Goal(rmse=pytest.approx(0.06 * 0.25))
     assert goal_of(Quality(), solver, 0.1, 0.03) == Goal(rmse=pytest.approx(0.003))
+
+
+def test_large_numbers_far_from_the_surface_do_not_loosen_the_default() -> None:
+    solver = replace(sphere(), background=np.zeros(1, np.float32))
+    values = solver.active_values()
+    far = np.arange(len(values)) % 4 != 0
+    marked = replace(solver, leaf_values=with_active(solver, np.where(far[:, None], np.float32(1e4), values)))
+    assert goal_of(Quality(), marked, 1e4, 0.03) == Goal(rmse=pytest.approx(0.06 * 0.5, rel=0.01))
+    nowhere = replace(solver, leaf_values=with_active(solver, np.copysign(np.float32(1e4), values)))
+    assert goal_of(Quality(), nowhere, 2e4, 0.03) == Goal(rmse=600.0)
+
+
+def with_active(grid: SparseGrid, values: np.ndarray) -> np.ndarray:
+    """[L, 512, C] of leaves whose active voxels have `values`."""
+    leaves = grid.leaf_values.copy()
+    leaves[grid.topology.leaf_active_bits] = values
+    return leaves
 
 
 def test_lengths_become_units_of_the_file() -> None:

@@ -123,13 +123,15 @@ def test_damage_in_it_is_seen_by_those_only_who_need_it(source: SparseGrid, comp
     data[-1] ^= 1  # sections are in the order of their ids
     opened = CompressedVolume.from_bytes(bytes(data))
     _assert_equal(_decoded(opened), source)
-    box = opened.to_grids(bbox=(-9, 5, 120, -5, 9, 125), level=1)
+    box = opened.to_grids(bbox=(-9, 5, 120, -5, 9, 125))
     assert isinstance(box[0], SparseGrid)
     point = source.topology.active_voxels()[:1].astype(float)
     opened.sample(point, space="index", interpolation="nearest")
     for level in (1, 2):
         with pytest.raises(FormatError, match=r"STORED_LEVEL of grid 0 is damaged"):
             opened.to_grids(level=level)
+        with pytest.raises(FormatError, match=r"STORED_LEVEL of grid 0 is damaged"):
+            opened.to_grids(bbox=(-9, 5, 120, -5, 9, 125), level=level)
 
 
 # ---- forged levels
@@ -246,6 +248,16 @@ def test_what_no_level_is_stored_of() -> None:
     assert all(level_kept(grid) == 0 for grid in compressed.grids[1:])
     with pytest.raises(UnsupportedGridError):
         compressed.to_grids(["bent"], level=1)
+
+
+@pytest.mark.parametrize("quality", [EXACT, Quality(size=9000)])
+@pytest.mark.parametrize("non_finite", ["refuse", "replace"])
+def test_means_that_no_number_can_hold_are_not_stored(quality: Quality, non_finite: str) -> None:
+    grid = dense("double", side=12)
+    huge = replace(grid, leaf_values=np.where(grid.topology.leaf_active_bits[..., None], 1.7e308, 0.0))
+    found = fc.encode_volume(huge, _settings(1, quality, non_finite=non_finite), device="cpu")
+    assert "means of its values are larger" in found.grids[0].no_level
+    _assert_equal(_decoded(CompressedVolume.from_bytes(found.to_bytes())), huge)
 
 
 def test_small_levels_of_large_grids_are_as_lossy_as_these(monkeypatch: pytest.MonkeyPatch) -> None:

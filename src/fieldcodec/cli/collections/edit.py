@@ -93,7 +93,10 @@ def add_objects(options: Add) -> ExitCode:
     )
     start = time.perf_counter()
     with ProgressBars() as bars:
-        assets = prepare(options.inputs, settings, cache=options.cache, keep=not options.no_cache, on_event=bars)
+        assets = prepare(
+            options.inputs, settings, counted=collection.listing.shared_files, cache=options.cache,
+            keep=not options.no_cache, on_event=bars,
+        )  # fmt: skip
         larger = add_to_collection(
             collection, assets, settings, device=options.device, threads=options.threads, on_event=bars
         )

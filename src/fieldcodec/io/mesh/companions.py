@@ -25,12 +25,12 @@ class Companions:
 
     def get(self, name: str) -> bytes:
         """The unpacked bytes of a file; FileNotFoundError where there is none."""
-        for path in self._candidates(name):
-            if path.is_file():
-                self.found[name] = path
-                return unpacked(path, path.suffix.lower() if path.suffix.lower() in UNPACK else None)
-        self.missing.add(name)
-        raise FileNotFoundError(name)
+        path = self.place(name)
+        if path is None:
+            self.missing.add(name)
+            raise FileNotFoundError(name)
+        self.found[name] = path
+        return unpacked(path, path.suffix.lower() if path.suffix.lower() in UNPACK else None)
 
     __getitem__ = get
 
@@ -38,18 +38,18 @@ class Companions:
         """Part of trimesh's interface: names are asked for, not listed."""
         return []
 
+    def place(self, name: str) -> Path | None:
+        """The file that a name leads to now; None for none."""
+        return next((path for path in self._candidates(name) if path.is_file()), None)
+
     def digests(self) -> dict[str, str]:
         """What each name asked for led to, as `digest` gives it."""
         return {name: self.digest(name) for name in sorted(self.missing | set(self.found))}
 
     def digest(self, name: str) -> str:
         """A hash of the file that a name leads to now; empty for none."""
-        path = next((path for path in self._candidates(name) if path.is_file()), None)
+        path = self.place(name)
         return "" if path is None else xxhash.xxh3_128_hexdigest(path.read_bytes())
-
-    def num_bytes(self) -> int:
-        """Of the files found."""
-        return sum(path.stat().st_size for path in set(self.found.values()))
 
     def _candidates(self, name: str) -> Iterator[Path]:
         root = self._folder.resolve()

@@ -30,7 +30,7 @@ def surface_points(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceP
     normals = np.cross(b - a, c - a)
     doubled_areas = np.linalg.norm(normals, axis=1)
     ends = np.cumsum(doubled_areas)
-    if not ends[-1] > 0:
+    if not len(ends) or not ends[-1] > 0:
         raise InputError("the triangles of the mesh have no area; a surface is needed")
     rows = np.searchsorted(ends, rng.random(count) * np.nextafter(ends[-1], 0), side="right")
     root, share = np.sqrt(rng.random(count)), rng.random(count)

@@ -49,7 +49,8 @@ def decode_level(meta: Any, head: dict[str, Any], data: bytes) -> SparseGrid:
         raise FormatError("the stored level does not exist")
     sections = read_sections(data)
     inner = read_json(meta_json(sections.get((WHOLE_FILE, META), b"")))["grids"]
-    if len(inner) != 1 or (0, LEVEL) in sections or {"opaque", "instance_of", "stored_level"} & set(inner[0]):
+    forbidden = {"opaque", "instance_of", "reference", "stored_level"}
+    if len(inner) != 1 or (0, LEVEL) in sections or forbidden & set(inner[0]):
         raise FormatError("a stored level is not one grid with values of its own and no stored level")
     grid = decode_volume(data)[0]
     if not isinstance(grid, SparseGrid) or grid.value_type.name != meta["value_type"]:

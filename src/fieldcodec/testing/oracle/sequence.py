@@ -105,21 +105,33 @@ class _Table:
     def __init__(self, descriptions: list[Any], sections: Mapping[tuple[int, int], bytes]) -> None:
         self._descriptions = descriptions
         stored = {grid: content for (grid, id), content in sections.items() if id == GRID}
-        self._sections = [_unpacked(stored[row]) if row in stored else {} for row in range(len(descriptions))]
+        self._sections: list[dict[int, bytes]] = []
         self._kept: dict[int, _Kept] = {}
         self._steps: list[int] = []  # from each grid to the last one that it needs
         for row, description in enumerate(descriptions):
             self._steps.append(self._steps_of(row, description))
+            if "sections_of" in description:
+                owner = self._earlier(row, description, "sections_of")
+                if "sections_of" in descriptions[owner]:
+                    raise FormatError("a grid shares the sections of one that has none of its own")
+                self._sections.append(self._sections[owner])
+            else:
+                self._sections.append(_unpacked(stored[row]) if row in stored else {})
 
-    def _steps_of(self, row: int, description: Any) -> int:
-        if "reference" not in description:
-            return 0
-        place = description["reference"]
+    def _earlier(self, row: int, description: Any, key: str) -> int:
+        """The position of an earlier grid under a key."""
+        place = description[key]
         if type(place) is not int or not 0 <= place < row:
             raise FormatError("a grid refers to no earlier one")
         for each in (description, self._descriptions[place]):
             if "opaque" in each or each.get("instance_of") is not None:
                 raise FormatError("a grid without values of its own refers to another, or is referred to")
+        return place
+
+    def _steps_of(self, row: int, description: Any) -> int:
+        if "reference" not in description:
+            return 0
+        place = self._earlier(row, description, "reference")
         if self._steps[place] + 1 >= _MOST_FRAMES:
             raise FormatError("too many grids refer to one another")
         return self._steps[place] + 1

@@ -16,7 +16,7 @@ from fieldcodec.container.format import MAX_SECTIONS, SectionId
 from fieldcodec.errors import FormatError, UnknownFrameError, UsageError
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, check_description, metadata_from_json, metadata_to_json
-from fieldcodec.volume.sections import STORED_LEVEL, PackedSections, pack_sections
+from fieldcodec.volume.sections import SECTIONS_OF, STORED_LEVEL, PackedSections, pack_sections
 from fieldcodec.volume.sequence.layout import MAX_GROUP_FRAMES, GridPresence, GroupEntry, frame_numbers
 
 KIND = "group"
@@ -161,6 +161,7 @@ class _GridTable:
         self.sections: list[Mapping[str, bytes]] = []
         self.frames: list[list[int]] = []
         self._by_identity: dict[int, int] = {}
+        self._by_sections: dict[int, int] = {}
         self._by_content: dict[bytes, int] = {}
 
     def add_frame(self, volume: CompressedVolume) -> None:
@@ -174,20 +175,30 @@ class _GridTable:
         known = self._by_identity.get(id(grid))
         if known is not None and known not in taken:
             return known
-        meta = {key: value for key, value in grid.meta.items() if key != "reference"}
+        meta = {key: value for key, value in grid.meta.items() if key not in ("reference", SECTIONS_OF)}
         if grid.reference is not None:
             if id(grid.reference) not in self._by_identity:
                 raise ValueError(f"grid {grid.name!r} refers to a grid that is not earlier in its group")
             meta["reference"] = self._by_identity[id(grid.reference)]
+        owner = self._by_sections.get(id(grid.sections)) if grid.sections else None
+        if owner is not None and self.descriptions[owner] != meta:
+            meta[SECTIONS_OF] = owner
+            return self._append(grid, meta, {})
         content = _digest(meta, grid.sections)
         row = self._by_content.get(content)
         if row is None or row in taken:
-            row = len(self.descriptions)
-            self.descriptions.append(meta)
-            self.sections.append(grid.sections)
+            row = self._append(grid, meta, grid.sections)
             self._by_content.setdefault(content, row)
+            self._by_sections.setdefault(id(grid.sections), row)
         self._by_identity[id(grid)] = row
         return row
+
+    def _append(self, grid: CompressedGrid, meta: dict[str, Any], sections: Mapping[str, bytes]) -> int:
+        """Position of a new row."""
+        self.descriptions.append(meta)
+        self.sections.append(sections)
+        self._by_identity[id(grid)] = len(self.descriptions) - 1
+        return len(self.descriptions) - 1
 
 
 def _digest(meta: dict[str, Any], sections: Mapping[str, bytes]) -> bytes:
@@ -231,25 +242,30 @@ def _read_grids(opened: Container, descriptions: list[Any]) -> list[CompressedGr
         meta = check_description(description, row)
         reference, depth = None, 0
         if "reference" in meta:
-            reference = _reference(grids, meta)
+            reference = _earlier(grids, meta, "reference")
             depth = depths[meta["reference"]] + 1
             if depth >= MAX_GROUP_FRAMES:
                 raise FormatError(f"grid {meta['name']!r}: more than {MAX_GROUP_FRAMES} grids refer to one another")
-        grid = CompressedGrid(meta, PackedSections(opened, row), reference=reference)
-        if reference is not None and (grid.is_opaque or grid.instance_of is not None):
+        owner = _earlier(grids, meta, SECTIONS_OF) if SECTIONS_OF in meta else None
+        if owner is not None and SECTIONS_OF in descriptions[meta[SECTIONS_OF]]:
+            raise FormatError(f"grid {meta['name']!r}: its {SECTIONS_OF} is grid {meta[SECTIONS_OF]}, which has none")
+        own = {key: value for key, value in meta.items() if key != SECTIONS_OF}
+        sections = PackedSections(opened, row) if owner is None else owner.sections
+        grid = CompressedGrid(own, sections, reference=reference)
+        if (reference or owner) is not None and (grid.is_opaque or grid.instance_of is not None):
             raise FormatError(f"grid {grid.name!r} has no values of its own, so it cannot refer to another grid")
         grids.append(grid)
         depths.append(depth)
     return grids
 
 
-def _reference(grids: list[CompressedGrid], meta: dict[str, Any]) -> CompressedGrid:
-    """The earlier grid that a description refers to."""
-    row = meta["reference"]
+def _earlier(grids: list[CompressedGrid], meta: dict[str, Any], key: str) -> CompressedGrid:
+    """The earlier grid whose position a description has under a key."""
+    row = meta[key]
     if type(row) is not int or not 0 <= row < len(grids):
         raise FormatError(
-            f"grid {meta['name']!r}: it refers to the grid {row!r}, where one of the {len(grids)} before it is needed"
+            f"grid {meta['name']!r}: its {key} is grid {row!r}, where one of the {len(grids)} before it is needed"
         )
     if grids[row].is_opaque or grids[row].instance_of is not None:
-        raise FormatError(f"grid {meta['name']!r}: it refers to grid {row}, which has no values of its own")
+        raise FormatError(f"grid {meta['name']!r}: its {key} is grid {row}, which has no values of its own")
     return grids[row]

@@ -12,15 +12,16 @@ import pytest
 import fieldcodec as fc
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.coarsen import coarsened
-from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.grid.transform import GridTransform
 from fieldcodec.nets.device import CPU
 from fieldcodec.testing import samples
-from fieldcodec.volume import decode
+from fieldcodec.volume import decode, encode
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.decode import decode_topology
 from fieldcodec.volume.quality import Quality
+from fieldcodec.volume.sections import STORED_LEVEL
 from fieldcodec.volume.sequence.group import CompressedGroup
 from fieldcodec.volume.sequence.group_encode import encode_frames
 from fieldcodec.volume.sequence.layout import MAX_GROUP_FRAMES
@@ -179,6 +180,22 @@ def test_references_go_with_their_group(chain: CompressedGroup, nothing_kept: Ke
     assert all(entry[0]() is None for entry in nothing_kept._entries.values())
 
 
+def test_exact_frames_keep_to_the_step_of_the_frame_before(sequences: ModuleType) -> None:
+    with sequences.only(dataclasses.replace(sequences.MOTION, levels=((8, 3, 4.0),))):
+        frames = [VolumeFile((sequences.fog(frame),)) for frame in range(3)]
+        group = sequences.group(frames, fc.VolumeSettings(quality=Quality(lossless=True)))
+    later = [volume.grids[0].choices[0] for volume in group.volumes[1:]]
+    assert {choice.step for choice in later} == {later[0].step}
+
+
+def test_a_stored_level_has_no_part_in_what_the_next_frame_may_take(sequences: ModuleType) -> None:
+    grid = sequences.encoded("fog").volumes[2].grids[0]
+    with_level = dataclasses.replace(grid, sections={**grid.sections, STORED_LEVEL: bytes(1000)})
+    usual = encode._habit(sequences.fog(3), grid)
+    assert usual is not None
+    assert encode._habit(sequences.fog(3), with_level) == usual
+
+
 def test_values_that_are_no_lattices_are_no_reference(sequences: ModuleType) -> None:
     """Labels are stored as a palette, so the fog of the next frame stands alone; and the other way around."""
     fog = sequences.fog(0, "int32")
@@ -193,11 +210,11 @@ def test_values_that_are_no_lattices_are_no_reference(sequences: ModuleType) -> 
 
 
 def test_the_longest_chain(sequences: ModuleType, nothing_kept: Kept) -> None:
-    """Of frames in which nothing moves but a number in the metadata, each from the one before."""
+    """Of frames in which nothing moves but the transform, each from the one before."""
     still = samples.dense("int32", side=8, origin=(0, 0, 0))
-    numbered = [Metadata((MetaEntry.of("frame", number),)) for number in range(3)]
+    moved = [GridTransform.uniform(1.0, (number, 0, 0)) for number in range(3)]
     with sequences.only(sequences.MOTION):
-        files = [VolumeFile((dataclasses.replace(still, metadata=metadata),)) for metadata in numbered]
+        files = [VolumeFile((dataclasses.replace(still, transform=transform),)) for transform in moved]
         settings = fc.VolumeSettings(quality=Quality(lossless=True))
         volumes = encode_frames(files, settings, labels=list("abc"), device="cpu")
     while len(volumes) < MAX_GROUP_FRAMES:

@@ -1,23 +1,30 @@
 """Grids that are in the frame before bit for bit: neither coded nor stored again, whatever they are stored by."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 import fieldcodec as fc
+from fieldcodec.container.container import Container, Section
+from fieldcodec.container.format import SectionId
+from fieldcodec.errors import FormatError
 from fieldcodec.grid.metadata import Metadata, MetaEntry
 from fieldcodec.grid.sparse_grid import OpaqueGrid, SparseGrid, VolumeFile
 from fieldcodec.grid.transform import GridTransform
+from fieldcodec.testing.commands import json_of
 from fieldcodec.testing.oracle.sequence import decode_group
 from fieldcodec.testing.samples import dense
 from fieldcodec.volume import codec
 from fieldcodec.volume.quality import Quality
+from fieldcodec.volume.sequence.compressed import CompressedSequence
 from fieldcodec.volume.sequence.group import CompressedGroup
 
 SETTINGS = fc.VolumeSettings(quality=Quality(rmse="2%"))
 A_FRAME = 20  # bytes at most that a frame takes in which nothing changed
+A_DESCRIPTION = 200  # bytes at most of a grid whose sections are another's
 
 
 def _copy(grid: SparseGrid) -> SparseGrid:
@@ -97,14 +104,15 @@ def _leaf(grid: SparseGrid, value: float) -> SparseGrid:
         (_leaf(_one(), np.nan), _leaf(_copy(_one()), np.nan), False),
         (_leaf(_one(), 0.0), _leaf(_one(), -0.0), True),
         (_one(), replace(_one(), background=np.array([0.5], np.float32)), True),
-        (_one(), replace(_one(), name="other"), True),
+        (_one(), replace(_one(), name="other"), False),
         (_one(), replace(_one(), save_as_half=True), True),
         (_one(), replace(_one(), transform=GridTransform.uniform(0.125)), True),
-        (_one(), replace(_one(), metadata=Metadata((MetaEntry.of("frame", 2),))), True),
+        (_one(), replace(_one(), metadata=Metadata((MetaEntry.of("frame", 2),))), False),
+        (_one(), replace(_one(), name="other", metadata=Metadata((MetaEntry.of("class", "level set"),))), True),
         (_one(), replace(dense("float", side=4, origin=(8, 0, 0)), name="some"), True),
         (_one(), replace(dense("double", side=4), name="some"), True),
     ],
-    ids=["nothing", "nan", "zero", "background", "name", "half", "transform", "metadata", "tree", "type"],
+    ids=["nothing", "nan", "zero", "background", "name", "half", "transform", "metadata", "class", "tree", "type"],
 )
 def test_whatever_differs_is_coded(
     before: SparseGrid, after: SparseGrid, is_new: bool, sequences: ModuleType, encoded: list[str]
@@ -133,3 +141,63 @@ def test_grids_of_one_frame_stay_two(sequences: ModuleType, encoded: list[str]) 
         decoded = volume.to_grids(device="cpu")
         assert [grid.name for grid in decoded] == ["some", "some", "again"]
         assert all(grid.leaf_values.tobytes() == one.leaf_values.tobytes() for grid in decoded)  # type: ignore[union-attr]
+
+
+def test_the_state_before_costs_a_description(
+    sequences: ModuleType, encoded: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As solvers write it beside each frame: by another name, with metadata of its own, and predicted itself."""
+    states = [sequences.fog(frame) for frame in range(4)]
+    frames = [VolumeFile((states[frame + 1], _before(states[frame], frame))) for frame in range(3)]
+    with sequences.small_grids():
+        alone = sequences.group([VolumeFile((state,)) for state in states[1:]], SETTINGS)
+        first = sequences.group([VolumeFile((_before(states[0], 0),))], SETTINGS)
+        encoded.clear()
+        group = sequences.group(frames, SETTINGS)
+    assert encoded.count("before") == 1
+    data = group.to_bytes()
+    assert len(data) < len(alone.to_bytes()) + len(first.to_bytes()) + 2 * A_DESCRIPTION
+    own, *others = (size[1] for size in group.grid_bytes(len(data)))
+    assert max(others) < own / 2
+    read, theirs = CompressedGroup.from_bytes(data), decode_group(data)
+    assert read.to_bytes() == data
+    for volume, number, frame in zip(read.volumes, read.numbers, frames, strict=True):
+        _, before = volume.to_grids(device="cpu")
+        assert isinstance(before, SparseGrid)
+        assert (before.name, before.metadata) == ("before", frame[1].metadata)
+        assert before.topology.equals(frame[1].topology)
+        assert before.leaf_values.tobytes() == theirs[number][1].leaf_values.tobytes()
+        assert "sections_of" not in volume.grids[1].meta
+    (tmp_path / "x.fcodec").write_bytes(CompressedSequence.of_groups([read]).to_bytes())
+    told = json_of(capsys, "info", tmp_path / "x.fcodec", "--frame", read.numbers[1])["grids"][1]
+    assert told["bytes"] == sum(len(data) for data in read.volumes[0].grids[0].sections.values())
+
+
+def _before(grid: SparseGrid, frame: int) -> SparseGrid:
+    return replace(_copy(grid), name="before", metadata=grid.metadata.with_entry(MetaEntry.of("frame", frame)))
+
+
+def test_other_demands_are_met_by_other_sections(sequences: ModuleType, encoded: list[str]) -> None:
+    states = [sequences.fog(frame) for frame in range(3)]
+    frames = [VolumeFile((states[frame + 1], _before(states[frame], frame))) for frame in range(2)]
+    with sequences.small_grids():
+        group = sequences.group(frames, replace(SETTINGS, grid_quality=("before:lossless",)))
+    assert encoded.count("before") == 2
+    decoded = group.volumes[1].to_grids(device="cpu")[1]
+    assert isinstance(decoded, SparseGrid)
+    assert decoded.active_values().tobytes() == states[1].active_values().tobytes()
+
+
+@pytest.mark.parametrize("place", [1, 2, 7, -1, "0", None, True])
+def test_forged_owners_of_sections_are_refused(place: object, sequences: ModuleType) -> None:
+    names = ("some", "other", "third")
+    group = sequences.group([VolumeFile((replace(_one(), name=name),)) for name in names], SETTINGS)
+    opened = Container.from_bytes(group.to_bytes())
+    meta = opened.meta()
+    assert [grid.get("sections_of") for grid in meta["grids"]] == [None, 0, 0]
+    meta["grids"][2]["sections_of"] = place
+    sections = [Section(key.id, opened.read(*key), key.grid) for key in opened if key.id != SectionId.META]
+    forged = Container([Section.meta(meta), *sections]).to_bytes()
+    for decode in (CompressedGroup.from_bytes, decode_group):
+        with pytest.raises(FormatError):
+            decode(forged)
