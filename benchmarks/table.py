@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tables_of_access import access
+from tables_of_added import added
 from tables_of_levels import levels
 from tables_of_networks import networks
 from tables_of_radiance import radiance
@@ -39,6 +40,8 @@ RADIANCE, RADIANCE_COLLECTIONS = RESULTS / "radiance", RESULTS / "radiance-colle
 RADIANCE_BEGIN, RADIANCE_END = "<!-- radiance:begin -->", "<!-- radiance:end -->"
 COLLECTIONS = RESULTS / "collections"
 COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
+ADDED = RESULTS / "added" / "everyday.json"
+ADDED_BEGIN, ADDED_END = "<!-- added:begin -->", "<!-- added:end -->"
 COLLECTIONS_ORDER = (
     "solid",
     "solid-unrounded",
@@ -278,6 +281,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], levels(folder / LEVELS.name), (LEVELS_BEGIN, LEVELS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
+    found[page] = with_table(found[page], added(folder / "added" / ADDED.name), (ADDED_BEGIN, ADDED_END))
     scenes = radiance(folder / RADIANCE.name, folder / RADIANCE_COLLECTIONS.name)
     found[page] = with_table(found[page], scenes, (RADIANCE_BEGIN, RADIANCE_END))
     return found

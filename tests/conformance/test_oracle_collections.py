@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from fieldcodec.collection.compressed import CompressedCollection
+from fieldcodec.container.container import Container, Section
+from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.frozen_recursive import LATENT_UNIT, FrozenRecursive
 from fieldcodec.nets.interpolation import Stencil
 from fieldcodec.nets.recursive_spec import RecursiveSpec
-from fieldcodec.testing.collections import TINY, random_collection
+from fieldcodec.testing.collections import TINY, detailed_collection, random_collection
 from fieldcodec.testing.oracle.collection import Object, decode_collection
 
 SPECS: dict[str, RecursiveSpec] = {
@@ -58,6 +60,33 @@ def test_corrected_octrees_are_the_same() -> None:
     read = decode_collection(made.to_bytes())
     for number in range(3):
         _assert_same(made, number, read.objects[number])
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, 5000, 3_355_443])
+def test_details_are_the_same(level: int, step: int) -> None:
+    made = detailed_collection(level=level, step=step)
+    read = decode_collection(made.to_bytes())
+    for number in range(3):
+        _assert_same(made, number, read.objects[number])
+    largest = max(abs(x) for each in read.objects for cells in each.latents for cell in cells for x in cell)
+    assert (largest == 1 << 27) == (step == 3_355_443)
+    plain = made.removed(["cup", "椅子"])
+    assert made.entry(1) == plain.entry(0)
+    assert "detail_level" not in str(plain.listing.to_json())
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, 0), (0, 1), (0, 4), (1, 2), (0, "2"), (2, True), (2, -1)])
+def test_forged_levels_of_details_are_refused(place: int, value: object) -> None:
+    opened = Container.from_bytes(detailed_collection().to_bytes())
+    meta = opened.meta()
+    meta["items"][place]["detail_level"] = value
+    sections = [Section(key.id, opened.read(*key)) for key in opened if key.id != SectionId.META]
+    forged = Container([Section.meta(meta), *sections]).to_bytes()
+    with pytest.raises(FormatError):
+        decode_collection(forged)
+    with pytest.raises(FormatError):
+        [CompressedCollection.from_bytes(forged).unfold(number) for number in range(3)]
 
 
 def test_weights_at_their_limits_are_computed_alike() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import fieldcodec as fc
 from fieldcodec.grid.octree import Octree
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
-from fieldcodec.testing.collections import TINY, random_collection
+from fieldcodec.testing.collections import TINY, detailed_collection, random_collection
 from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle.collection import decode_collection
 from fieldcodec.testing.oracle.levels import decode_levels
@@ -68,6 +68,8 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     for name, encoded in (SEQUENCES | LEVELS).items():
         if name in names:
             yield name, encoded()
+    if "collection_details" in names:
+        yield "collection_details", detailed_collection().to_bytes()
     for name, spec in COLLECTIONS.items():
         if name in names:
             rng = np.random.default_rng(0)
@@ -130,7 +132,7 @@ def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
-    if name in COLLECTIONS:
+    if name in (*COLLECTIONS, "collection_details"):
         return _expected_of_objects(data)
     if name in LEVELS:
         return _expected_of_levels(data)
@@ -138,7 +140,14 @@ def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    known = [*lattices.CASES, *SEQUENCES, *LEVELS, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
+    known = [
+        *lattices.CASES,
+        *SEQUENCES,
+        *LEVELS,
+        *COLLECTIONS,
+        "collection_details",
+        *(name for name, _, _ in _network_sources()),
+    ]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):

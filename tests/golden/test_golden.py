@@ -27,7 +27,7 @@ SEQUENCES = {  # name -> grids of every frame
     "sequence_renamed": ["float", "before"],  # which is what `float` was in the frame before
 }
 LEVELS = {"stored_level": {0: "fog", 1: "moved"}}  # name -> the grids that have one
-COLLECTIONS = ("collection", "collection_sum", "collection_radiance", "collection_mixed")
+COLLECTIONS = ("collection", "collection_sum", "collection_radiance", "collection_mixed", "collection_details")
 EXPECTED = {  # name -> how the values of each grid are stored
     "level_set_explicit": ["network"],
     "level_set_guided": ["network"],

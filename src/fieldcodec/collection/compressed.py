@@ -17,11 +17,15 @@ from fieldcodec.collection.listing import MAX_ITEMS, ItemEntry, Listing, first_r
 from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.sections import (
     SECTIONS,
+    Details,
+    StoredDetails,
     StoredFlips,
     decode_corrections,
+    decode_details,
     decode_latents,
     decode_networks,
     encode_corrections,
+    encode_details,
     encode_latents,
     encode_networks,
 )
@@ -56,8 +60,9 @@ class CompressedCollection:
         networks: FrozenRecursive, latents: np.ndarray, step: int, names: Sequence[str],
         placements: Sequence[Placement], *, octrees: Sequence[Octree | None] | None = None,
         source_bytes: Sequence[int] | None = None, kinds: Sequence[Kind | None] | None = None,
-        ups: Sequence[Direction] | None = None, settings: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, Any] | None = None, device: torch.device | str = "cpu",
+        ups: Sequence[Direction] | None = None, details: Sequence[Details | None] | None = None,
+        settings: Mapping[str, Any] | None = None, metadata: Mapping[str, Any] | None = None,
+        device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """A collection of trained networks and latents; unfolds every object once, as a decoder will.
 
@@ -68,6 +73,7 @@ class CompressedCollection:
                 networks say.
             kinds: what the objects are; None for what objects of such networks are by default.
             ups: of radiance fields, what is up for those who look at them.
+            details: what is added to latents of cells, see `sections.Details`.
 
         Raises:
             UsageError: names are repeated or not allowed, an octree has other levels or too many cells, or the networks
@@ -76,13 +82,12 @@ class CompressedCollection:
         sections = {
             "networks": encode_networks(networks.tensors, networks.steps),
             "latents": encode_latents(np.zeros((0, networks.spec.latent), np.int32), step),
-            "tree corrections": b"",
         }
         empty = Listing(networks.spec, (), dict(settings or {}), dict(metadata or {}))
         collection = CompressedCollection(empty, sections, SharedNetworks(lambda: networks))
         return collection.with_items(
             latents, names, placements, octrees=octrees, source_bytes=source_bytes, kinds=kinds, ups=ups,
-            device=device,
+            details=details, device=device,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -202,14 +207,15 @@ class CompressedCollection:
     def stored(self, key: int | str) -> StoredItem:
         """What the file holds of one object."""
         position = self.position(key)
-        flips = self._corrections[position].decode()
-        return StoredItem(self.listing.items[position], self._latents[0][position], flips)
+        flips, stored = self._corrections[position].decode(), self._details[position]
+        details = None if stored is None else stored.decode(MAX_LATENT_STEP, LATENT_LIMIT)
+        return StoredItem(self.listing.items[position], self._latents[0][position], flips, details)
 
     def with_items(
         self, latents: np.ndarray, names: Sequence[str], placements: Sequence[Placement], *,
         octrees: Sequence[Octree | None] | None = None, source_bytes: Sequence[int] | None = None,
         kinds: Sequence[Kind | None] | None = None, ups: Sequence[Direction] | None = None,
-        device: torch.device | str = "cpu",
+        details: Sequence[Details | None] | None = None, device: torch.device | str = "cpu",
     ) -> "CompressedCollection":  # fmt: skip
         """With more objects behind the others, by the same networks; arguments as of `of`."""
         objects = len(names)
@@ -223,13 +229,22 @@ class CompressedCollection:
         none = [None] * objects
         given = zip(
             names, latents, placements, octrees or none, source_bytes or [0] * objects, kinds or none,
-            ups or [DEFAULT_UP] * objects, strict=True,
+            ups or [DEFAULT_UP] * objects, details or none, strict=True,
         )  # fmt: skip
         added = [
             store_item(
-                unfolding, name, latent, self.latent_step, placement, octree=octree, source_bytes=size, kind=kind, up=up
+                unfolding,
+                name,
+                latent,
+                self.latent_step,
+                placement,
+                octree=octree,
+                source_bytes=size,
+                kind=kind,
+                up=up,
+                details=more,
             )
-            for name, latent, placement, octree, size, kind, up in given
+            for name, latent, placement, octree, size, kind, up, more in given
         ]
         return self._of_items([*(self.stored(position) for position in range(len(self))), *added])
 
@@ -253,9 +268,12 @@ class CompressedCollection:
         return {"meta": self._container().num_bytes - sum(sizes.values()), **sizes}
 
     @property
-    def corrections_bytes(self) -> dict[str, int]:
-        """Of each object."""
-        return {name: flips.num_bytes for name, flips in zip(self.names, self._corrections, strict=True)}
+    def own_bytes(self) -> dict[str, int]:
+        """Of each object: details of its latents and corrections of its octree."""
+        return {
+            name: flips.num_bytes + (0 if details is None else len(details.data))
+            for name, flips, details in zip(self.names, self._corrections, self._details, strict=True)
+        }
 
     def to_bytes(self) -> bytes:
         """The file's bytes; equal content gives equal bytes."""
@@ -283,6 +301,14 @@ class CompressedCollection:
     def _corrections(self) -> list[StoredFlips]:
         return decode_corrections(self._section("tree corrections"), [item.cells for item in self.listing.items])
 
+    @cached_property
+    def _details(self) -> list[StoredDetails | None]:
+        sizes = [
+            (item.detail_level, item.cells[item.detail_level - 1]) if item.detail_level else None
+            for item in self.listing.items
+        ]
+        return decode_details(self._section("latent details"), sizes, self.spec.latent)
+
     def _section(self, name: str) -> bytes:
         """None of a section is as good as an empty one."""
         return self.sections.get(name, b"")
@@ -293,6 +319,7 @@ class CompressedCollection:
         sections = {
             "networks": self._section("networks"),
             "latents": encode_latents(latents, self.latent_step),
+            "latent details": encode_details([item.details for item in items]),
             "tree corrections": encode_corrections([item.flips for item in items]),
         }
         listing = replace(self.listing, items=tuple(item.entry for item in items))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fieldcodec.collection.asset import Placement
 from fieldcodec.collection.listing import ItemEntry, is_direction, is_placement, most_cells
-from fieldcodec.collection.sections import Flips
+from fieldcodec.collection.sections import Details, Flips
 from fieldcodec.errors import FormatError, UsageError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.exact_unfolding import ExactUnfolding
@@ -63,6 +63,7 @@ class StoredItem:
     entry: ItemEntry
     latent: np.ndarray
     flips: Flips
+    details: Details | None = None
 
     @property
     def name(self) -> str:
@@ -97,7 +98,8 @@ def unfold_item(unfolding: ExactUnfolding, item: StoredItem, step: int) -> Unfol
     Raises:
         FormatError: they are others than the file says.
     """
-    octree, latents = unfolding.unfold(_root(item.latent, step), item.entry.cells, _Corrections(item.flips))
+    select, added = _Corrections(item.flips), _added(item.details)
+    octree, latents = unfolding.unfold(_root(item.latent, step), item.entry.cells, select, added)
     if octree.num_cells[1:] != item.entry.cells or tree_hash(octree) != item.entry.tree:
         raise FormatError(
             f"object {item.name!r} does not unfold to the octree whose hash the file has: its sections are damaged, "
@@ -109,6 +111,7 @@ def unfold_item(unfolding: ExactUnfolding, item: StoredItem, step: int) -> Unfol
 def store_item(
     unfolding: ExactUnfolding, name: str, latent: np.ndarray, step: int, placement: Placement, *,
     octree: Octree | None = None, source_bytes: int = 0, kind: Kind | None = None, up: Direction = DEFAULT_UP,
+    details: Details | None = None,
 ) -> StoredItem:  # fmt: skip
     """What a file holds of an object: unfolded once, as a decoder will.
 
@@ -117,6 +120,7 @@ def store_item(
         octree: the true one, which the object then has; without it, the one that the networks say.
         kind: what it is; None for what objects of such networks are by default.
         up: of a radiance field; of others it is not kept.
+        details: what is added to the latents of one level.
 
     Raises:
         UsageError: the octree has another number of levels, or more cells than a file may hold; latent, placement or
@@ -126,11 +130,12 @@ def store_item(
     kind = kind or spec.kinds[0]
     if kind not in spec.kinds:
         raise UsageError(f"object {name!r} is of kind {kind!r}; the networks are for {', '.join(spec.kinds)}")
-    if int(np.abs(latent).max(initial=0)) > min(LARGEST, LATENT_LIMIT // step):
-        raise UsageError(
-            f"object {name!r}: a number of its latent has {np.abs(latent).max()} steps; at most "
-            f"{min(LARGEST, LATENT_LIMIT // step)} are allowed, see frozen_latents"
-        )
+    for numbers, size in ((latent, step), *(() if details is None else ((details.numbers, details.step),))):
+        if int(np.abs(numbers).max(initial=0)) > min(LARGEST, LATENT_LIMIT // size):
+            raise UsageError(
+                f"object {name!r}: a number of its latents has {np.abs(numbers).max()} steps; at most "
+                f"{min(LARGEST, LATENT_LIMIT // size)} are allowed, see frozen_latents"
+            )
     if not is_placement(placement):
         raise UsageError(
             f"object {name!r}: {placement} cannot be stored; needed are numbers up to 1e30 and a scale above 0"
@@ -144,12 +149,14 @@ def store_item(
         )
     recorder = _Recorder(octree, spec.lods)
     try:
-        found, _ = unfolding.unfold(_root(latent, step), [most_cells(spec)] * spec.lods, recorder)
+        most = [most_cells(spec)] * spec.lods
+        found, _ = unfolding.unfold(_root(latent, step), most, recorder, _added(details))
     except FormatError as error:
         raise UsageError(f"object {name!r}: {error}; train it longer, or with fewer levels") from error
     up = _short(up) if kind == "radiance" else DEFAULT_UP
-    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes, kind, up)
-    return StoredItem(entry, latent.astype(np.int32), recorder.flips)
+    level = 0 if details is None else details.level
+    entry = ItemEntry(name, placement, found.num_cells[1:], tree_hash(found), source_bytes, kind, up, level)
+    return StoredItem(entry, latent.astype(np.int32), recorder.flips, details)
 
 
 def _short(direction: Direction) -> Direction:
@@ -162,6 +169,11 @@ def _short(direction: Direction) -> Direction:
 def _root(latent: np.ndarray, step: int) -> np.ndarray:
     """[D] int64 in 1 / LATENT_UNIT."""
     return latent.astype(np.int64) * step
+
+
+def _added(details: Details | None) -> tuple[int, np.ndarray] | None:
+    """As `ExactUnfolding.unfold` takes them."""
+    return None if details is None else (details.level, details.numbers.astype(np.int64) * details.step)
 
 
 class _Corrections:

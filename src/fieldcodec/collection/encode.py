@@ -60,6 +60,7 @@ def encode_collection(
         source_bytes=[asset.source_bytes for asset in assets],
         kinds=training.kinds,
         ups=[asset.up for asset in assets],
+        details=training.stored_details,
         settings={**settings.to_json(), "trained_steps": training.step},
     ).with_shared_files(_shared_files(assets))
 
@@ -76,7 +77,8 @@ def add_to_collection(
     """The collection with more objects: only their latents are fitted, the networks stay as they are.
 
     How well that goes depends on how much the new objects have in common with those that the networks were trained
-    on; where the octree of an object comes out wrong, the file corrects it.
+    on. Parts are more alike than wholes, so that `detail_level` of the settings helps much: with it the cells of a
+    level get latents of their own. Where the octree of an object comes out wrong, the file corrects it.
 
     Args:
         settings: of the fit; what describes networks is the collection's own.
@@ -104,6 +106,7 @@ def add_to_collection(
         source_bytes=[asset.source_bytes for asset in assets],
         kinds=training.kinds,
         ups=[asset.up for asset in assets],
+        details=training.stored_details,
     ).with_shared_files(_shared_files(assets))
 
 

@@ -42,13 +42,16 @@ class ItemEntry:
     """One of the network's kinds."""
     up: Direction = DEFAULT_UP
     """Of radiance fields: the direction in world space that is up for those who look at them."""
+    detail_level: int = 0
+    """Of cells whose latents have something added, see `sections.Details`; 0: none."""
 
     def to_json(self, spec: RecursiveSpec) -> dict[str, Any]:
         """Left out are the kind where it is the one that objects of such networks are unless it is said, and the
         usual up."""
         kind = {} if self.kind == spec.kinds[0] else {"kind": self.kind}
         up = {} if self.up == DEFAULT_UP else {"up": list(self.up)}
-        return {**kind, **up} | {
+        detail = {"detail_level": self.detail_level} if self.detail_level else {}
+        return {**kind, **up, **detail} | {
             "name": self.name,
             "centre": [float(x) for x in self.placement.centre],
             "scale": float(self.placement.scale),
@@ -80,7 +83,10 @@ class ItemEntry:
         x, y, z = (float(value) for value in centre)
         placement, cells = Placement((x, y, z), float(scale)), _cells(data["cells"], spec, what)
         up = _up(data.get("up", DEFAULT_UP), what) if kind == "radiance" else DEFAULT_UP
-        return ItemEntry(name, placement, cells, data["tree"], data["source_bytes"], kind, up)
+        detail = data.get("detail_level", 0)
+        if not _is_whole(detail, spec.lods):
+            raise FormatError(f"{what}: details of level {detail!r}, where 0 to {spec.lods} are allowed")
+        return ItemEntry(name, placement, cells, data["tree"], data["source_bytes"], kind, up, detail)
 
 
 @final
@@ -162,6 +168,7 @@ def describe_collection(opened: Container) -> dict[str, Any]:
                 "tree_hash": item.tree,
                 "source_bytes": item.source_bytes,
                 **({"up": list(item.up)} if item.kind == "radiance" else {}),
+                **({"detail_level": item.detail_level} if item.detail_level else {}),
             }
             for item in listing.items
         ],

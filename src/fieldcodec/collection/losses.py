@@ -33,12 +33,17 @@ class Losses:
         return all(math.isfinite(part) for part in astuple(self))
 
 
-def losses_of(network: RecursiveField, latents: Tensor, batch: Batch) -> Tensor:
+def losses_of(
+    network: RecursiveField, latents: Tensor, batch: Batch, added: tuple[int, Tensor] | None = None
+) -> Tensor:
     """The parts of `Losses` of a batch [6], means over its objects; 0 where there are no samples.
 
     The cross entropy is a plain mean over all children of all levels, of which some stand for all of a level.
+
+    Args:
+        added: a level, and what is added to the latents of its cells, of all objects.
     """
-    unfolded = network(latents, batch.kept, batch.asked)
+    unfolded = network(latents, batch.kept, batch.asked, added)
     everything = sum(batch.children)
     occupancy = torch.stack(
         [

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from fieldcodec.errors import FormatError, UsageError
 SECTIONS: dict[str, SectionId] = {
     "networks": SectionId.RECURSIVE_NETWORKS,
     "latents": SectionId.LATENTS,
+    "latent details": SectionId.LATENT_DETAILS,
     "tree corrections": SectionId.TREE_CORRECTIONS,
 }
 MAX_LATENT_NUMBERS = 1 << 26
@@ -84,6 +87,65 @@ def decode_latents(data: bytes, objects: int, size: int, most_step: int, limit: 
     if largest > min(MAX_WEIGHT, limit // step):
         raise reader.error(f"a number is {largest} steps, at most {min(MAX_WEIGHT, limit // step)} are allowed")
     return latents.astype(np.int32).reshape(objects, size), step
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What is added to the latents that phi gives the cells of one level of an object.
+
+    `numbers` [cells, D] int32 in steps, `step` in units of the fixed point.
+    """
+
+    level: int
+    step: int
+    numbers: np.ndarray
+
+
+def encode_details(details: Sequence[Details | None]) -> bytes:
+    """One stream for each object; no bytes at all where no object has details."""
+    if not any(details):
+        return b""
+    writer = ByteWriter()
+    writer.streams([b"" if each is None else encode_latents(each.numbers, each.step) for each in details])
+    return writer.getvalue()
+
+
+def decode_details(data: bytes, sizes: Sequence[tuple[int, int] | None], latent: int) -> list["StoredDetails | None"]:
+    """The inverse of `encode_details`.
+
+    Args:
+        sizes: of each object level and number of cells, where it has details.
+        latent: D.
+
+    Raises:
+        FormatError: the bytes are damaged.
+    """
+    reader = ByteReader(data, "latent details")
+    streams = reader.streams(len(sizes)) if data else [b""] * len(sizes)
+    reader.end()
+    found: list[StoredDetails | None] = []
+    for stream, size in zip(streams, sizes, strict=True):
+        if (size is None) != (not stream):
+            raise reader.error("an object has details that its description does not know, or the other way round")
+        found.append(None if size is None else StoredDetails(stream, *size, latent))
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class StoredDetails:
+    """The details of one object, decoded when asked for."""
+
+    data: bytes
+    level: int
+    cells: int
+    latent: int
+
+    def decode(self, most_step: int, limit: int) -> Details:
+        """Arguments and errors as of `decode_latents`."""
+        numbers, step = decode_latents(self.data, self.cells, self.latent, most_step, limit)
+        return Details(self.level, step, numbers)
 
 
 def encode_corrections(corrections: Sequence[Flips]) -> bytes:

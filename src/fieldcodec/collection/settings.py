@@ -23,7 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "colour_weight": (0, 1e6), "density_weight": (0, 1e6), "weight_bits": (3, 12), "latent_bits": (3, 12),
     "settle": (0, 1), "surface_points": (1000, 10**7), "seed": (0, 2**32 - 1), "matrix_rate": (0, 1),
     "level_dropout": (0, 1), "scene_factor": (1, 64), "picture_share": (0, 1),
-    "rays_per_object": (1, 1 << 16), "picture_weight": (0, 1e6),
+    "detail_level": (0, MAX_LODS), "rays_per_object": (1, 1 << 16), "picture_weight": (0, 1e6),
 }  # fmt: skip
 
 
@@ -92,6 +92,8 @@ class CollectionSettings:
     """Pixels of the pictures of each radiance field in a step."""
     level_dropout: float = 0.1
     """Share of the samples that see only the levels down to a random one, so that coarse levels mean something too."""
+    detail_level: int = 0
+    """Level of detail whose cells have latents of their own, added to what their object's unfolds to; 0: none has."""
     precision: Literal["single", "mixed"] = "single"
     """Mixed: matrix products in 16 bits on a GPU."""
     weight_bits: int = 6

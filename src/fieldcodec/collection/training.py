@@ -16,12 +16,13 @@ from fieldcodec.coding.threads import map_threads
 from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.batches import Batch, BatchOptions, make_batch
 from fieldcodec.collection.losses import Losses, losses_of, radiance_at
+from fieldcodec.collection.sections import Details
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.errors import UsageError
 from fieldcodec.fit.muon import Muon
 from fieldcodec.fit.phases import FitEvent, OnEvent, ignore_event
 from fieldcodec.nets.balanced_steps import balanced_steps
-from fieldcodec.nets.frozen_recursive import latent_step_for, round_latents, rounded, steps_for
+from fieldcodec.nets.frozen_recursive import frozen_latents, latent_step_for, round_latents, rounded, steps_for
 from fieldcodec.nets.modes import fitting_precision, one_thread
 from fieldcodec.nets.recursive import RecursiveField, new_latents
 from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
@@ -31,6 +32,7 @@ _REPORT_EVERY = 5
 _SMOOTHING = 0.98
 _MOST_STARTS = 32  # latents that are tried for an object
 _PROBED_OBJECTS, _PROBED_POINTS = 8, 2048
+_DETAIL_BITS = 6  # of most numbers that are added to latents
 _LOGIT_SCALE = 2e-3  # an error of one in a logit counts like one of this in a distance
 _COLOUR_SCALE = 0.02  # and one of a colour or an opacity
 
@@ -60,7 +62,7 @@ class CollectionTraining:
             threads: that share the objects of a step on a CPU; None means one per processor. Changes no result.
 
         Raises:
-            UsageError: the networks are not for the kind of an object.
+            UsageError: the networks are not for the kind of an object, or have no such level of detail.
         """
         self.assets, self.settings = list(assets), settings
         self.device, self._threads = torch.device(device), threads
@@ -73,17 +75,20 @@ class CollectionTraining:
         latents = new_latents(len(assets), spec.latent, settings.seed).to(self.device)
         self.latents = torch.nn.Parameter(latents)
         self.trees = [asset.octree(spec.lods) for asset in self.assets]
+        self.details = [torch.nn.Parameter(zeros) for zeros in self._no_details(spec)]
         self._options = BatchOptions(
             settings.points_per_object, colours="coloured" in spec.kinds, lods=spec.lods,
             level_dropout=settings.level_dropout,
         )  # fmt: skip
-        self._optimisers = _optimisers(self.network if self._fits_networks else None, self.latents, settings)
+        self._optimisers = _optimisers(
+            self.network if self._fits_networks else None, [self.latents, *self.details], settings
+        )
         self._rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self._optimisers]
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "mixed")
         self._rng = np.random.default_rng(settings.seed)
         self._queue: list[int] = []
         self._weight_steps: list[Tensor] | None = None
-        self._latent_step = latent_step or 0
+        self._latent_step, self._detail_step = latent_step or 0, 0
         self.step, self.seconds, self.smooth = 0, 0.0, math.nan
 
     def run(self, on_event: OnEvent = ignore_event) -> Iterator[Losses]:
@@ -130,6 +135,17 @@ class CollectionTraining:
         """What latents are multiples of in a file, see `nets.frozen_recursive`."""
         return self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
 
+    @property
+    def stored_details(self) -> list[Details | None]:
+        """What a file holds of them, one for each object; None where there are none.
+
+        Raises:
+            UsageError: a number is not finite.
+        """
+        level, step = self.settings.detail_level, self._detail_step or self._step_of_details()
+        found = [Details(level, step, frozen_latents(each, step)) for each in self.details]
+        return [each if each.numbers.any() else None for each in found] or [None] * len(self.assets)
+
     @torch.no_grad()
     def begin_near(self, latents: Tensor) -> None:
         """Starts each object at that of some latents [n, D] which suits it best: those of others, or their mean.
@@ -151,12 +167,14 @@ class CollectionTraining:
             "names": [asset.name for asset in self.assets],
             "network": self.network.state_dict(),
             "latents": self.latents.detach(),
+            "details": [each.detach() for each in self.details],
             "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
             "scaler": self._scaler.state_dict(),
             "random": self._rng.bit_generator.state,
             "queue": list(self._queue),
             "weight_steps": self._weight_steps,
             "latent_step": self._latent_step,
+            "detail_step": self._detail_step,
             "progress": [self.step, self.seconds, self.smooth],
         }
 
@@ -165,12 +183,15 @@ class CollectionTraining:
         self.network.load_state_dict(state["network"])
         with torch.no_grad():
             self.latents.copy_(state["latents"])
+            for each, saved in zip(self.details, state["details"], strict=True):
+                each.copy_(saved)
         for optimiser, saved in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self._scaler.load_state_dict(state["scaler"])
         self._rng.bit_generator.state = state["random"]
         self._queue = list(state["queue"])
         self._weight_steps, self._latent_step = state["weight_steps"], state["latent_step"]
+        self._detail_step = state["detail_step"]
         self.step, self.seconds, self.smooth = state["progress"]
 
     def _warm_up(self) -> None:
@@ -210,6 +231,24 @@ class CollectionTraining:
             outputs = partial(self._outputs, *self._probes())
             self._weight_steps = balanced_steps(self.network, self.settings.weight_bits, outputs)
         self._latent_step = self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
+        self._detail_step = self._detail_step or self._step_of_details()
+
+    def _no_details(self, spec: RecursiveSpec) -> list[Tensor]:
+        """[cells, D] zeros for each object."""
+        level = self.settings.detail_level
+        if level > spec.lods:
+            raise UsageError(f"details of level {level} were asked for; the networks have {spec.lods} levels")
+        return [torch.zeros(tree.num_cells[level], spec.latent).to(self.device) for tree in self.trees] if level else []
+
+    def _step_of_details(self) -> int:
+        return latent_step_for(torch.cat([each.flatten() for each in self.details] or [self.latents]), _DETAIL_BITS)
+
+    def _added(self, numbers: Sequence[int]) -> tuple[int, Tensor] | None:
+        """What is added to the latents of some objects."""
+        if not self.details:
+            return None
+        more = torch.cat([self.details[number] for number in numbers])
+        return self.settings.detail_level, round_latents(more, self._detail_step) if self._detail_step else more
 
     def _probes(self) -> tuple[list[int], Batch]:
         """Some objects, and samples of them by which the harm of rounding is judged."""
@@ -222,7 +261,7 @@ class CollectionTraining:
     def _outputs(self, numbers: list[int], batch: Batch) -> Tensor:
         """What the network says of the probes, all in the scale of distances."""
         network = self.network
-        unfolded = network(self.latents[numbers], batch.kept, batch.asked)
+        unfolded = network(self.latents[numbers], batch.kept, batch.asked, self._added(numbers))
         said = [_LOGIT_SCALE * (logits[:, 1] - logits[:, 0]) for logits in unfolded.occupancy]
         if batch.distances is not None:
             said.append(network.distance(network.fused(unfolded.latents, batch.distances.stencil)))
@@ -243,7 +282,7 @@ class CollectionTraining:
         if self._latent_step:
             latents = round_latents(latents, self._latent_step)
         with torch.autocast(self.device.type, torch.float16, enabled=self.settings.precision == "mixed"):
-            losses = losses_of(self.network, latents, batch)
+            losses = losses_of(self.network, latents, batch, self._added(numbers))
         total = (losses * losses.new_tensor(self._weights)).sum() * share
         gradients = torch.autograd.grad(self._scaler.scale(total), self._fitted, allow_unused=True)
         return list(gradients), losses.detach().float().cpu() * share
@@ -262,7 +301,7 @@ class CollectionTraining:
 
     @property
     def _fitted(self) -> list[Tensor]:
-        return [*(self.network.parameters() if self._fits_networks else []), self.latents]
+        return [*(self.network.parameters() if self._fits_networks else []), self.latents, *self.details]
 
     @property
     def _weights(self) -> tuple[float, ...]:
@@ -317,16 +356,16 @@ def _kind_in(spec: RecursiveSpec, name: str, kind: Kind) -> Kind:
 
 
 def _optimisers(
-    network: RecursiveField | None, latents: Tensor, settings: CollectionSettings
+    network: RecursiveField | None, latents: list[Tensor], settings: CollectionSettings
 ) -> list[torch.optim.Optimizer]:
     parameters = list(network.parameters()) if network is not None else []
     groups = [{"params": parameters, "lr": settings.learning_rate}] if parameters else []
     if settings.optimiser == "adamw":
-        groups.append({"params": [latents], "lr": settings.latent_rate})
+        groups.append({"params": latents, "lr": settings.latent_rate})
         return [torch.optim.AdamW(groups, betas=_BETAS, weight_decay=settings.weight_decay)]
     found: list[torch.optim.Optimizer] = []
     if settings.optimiser == "muon" and parameters:
         found.append(Muon([each for each in parameters if each.dim() > 1], settings.matrix_rate))
         groups[0]["params"] = [each for each in parameters if each.dim() == 1]
-    groups.append({"params": [latents], "lr": settings.latent_rate})
+    groups.append({"params": latents, "lr": settings.latent_rate})
     return [*found, torch.optim.Adam(groups, betas=_BETAS)]

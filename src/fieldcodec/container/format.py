@@ -50,6 +50,7 @@ class SectionId(IntEnum):
     LATENTS = 26  # of a collection: what unfolds to an object, for each
     TREE_CORRECTIONS = 27  # of a collection: where octrees differ from what the networks say
     STORED_LEVEL = 28  # the grid at a coarser resolution, a file inside the file; need not be understood
+    LATENT_DETAILS = 29  # of a collection: what is added to the latents of an object's cells of one level
 
 
 class SectionFlag(IntFlag):

@@ -83,28 +83,42 @@ class ExactUnfolding:
         self.chunk = max(numbers // widest, 16)  # cells that are split at a time
 
     def unfold(
-        self, root: np.ndarray, most: Sequence[int], select: Select = as_predicted
-    ) -> tuple[Octree, list[Tensor]]:
+        self, root: np.ndarray, most: Sequence[int], select: Select = as_predicted,
+        added: tuple[int, np.ndarray] | None = None,
+    ) -> tuple[Octree, list[Tensor]]:  # fmt: skip
         """The octree of one object, and the latents of its cells.
 
         Args:
             root: [D] integers in 1 / LATENT_UNIT, up to LATENT_LIMIT in magnitude.
             most: for each level from 1 on, how many cells it may have.
             select: has the last word on which children are occupied.
+            added: a level, and what is added to the latents of its cells: [cells, D] integers like those of the root.
 
         Returns:
             The octree, and of each level from 1 on [cells, D] float32 on the device.
 
         Raises:
-            FormatError: a level has more cells than it may.
+            FormatError: a level has more cells than it may, or others than something is added to.
         """
         cells = self._on_device(root.astype(np.int32))[None]
         masks, latents = [], []
         for level in range(1, self.spec.lods + 1):
             mask, cells = self._split_level(cells, level, most[level - 1], select)
+            if added is not None and level == added[0]:
+                cells = self._added(cells, added[1])
             masks.append(mask)
             latents.append(cells.float() / LATENT_UNIT)
         return Octree(1, tuple(masks)), latents
+
+    def _added(self, cells: Tensor, more: np.ndarray) -> Tensor:
+        """The sums of latents, int32 within the limit."""
+        if more.shape != tuple(cells.shape):
+            raise FormatError(
+                f"something is added to {len(more)} latents, where an object unfolds to {len(cells)}; the file is "
+                "damaged, get it again from its source"
+            )
+        total = cells.to(torch.int64) + self._on_device(more.astype(np.int64))
+        return total.clamp(-LATENT_LIMIT, LATENT_LIMIT).to(torch.int32)
 
     def _split_level(self, cells: Tensor, level: int, most: int, select: Select) -> tuple[np.ndarray, Tensor]:
         """[cells, 8] bool, and the latents of those kept, int32."""

@@ -48,6 +48,7 @@ class RecursiveField(nn.Module):
         roots: Float[Tensor, "objects latent"],
         kept: Sequence[Int[Tensor, " _"]],
         asked: Sequence[Int[Tensor, " _"]] | None = None,
+        added: tuple[int, Float[Tensor, "cells latent"]] | None = None,
     ) -> Unfolded:
         """Unfolds the latents of objects along a known octree (teacher forcing).
 
@@ -55,6 +56,7 @@ class RecursiveField(nn.Module):
             kept: of each level from 1 on, the rows of the occupied cells among all children of the level above
                 (`Octree.kept`).
             asked: of each level from 1 on, the rows of the children whose occupancy is wanted; None means all.
+            added: a level, and what is added to the latents of its cells.
         """
         unfolded = Unfolded([], [])
         cells = roots
@@ -63,6 +65,8 @@ class RecursiveField(nn.Module):
             judged = children if asked is None else children.index_select(0, asked[level])
             unfolded.occupancy.append(self.omega(judged))
             cells = children.index_select(0, rows)
+            if added is not None and level + 1 == added[0]:
+                cells = cells + added[1]
             unfolded.latents.append(cells)
         return unfolded
 

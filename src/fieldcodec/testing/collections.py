@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from fieldcodec.collection.asset import Placement
 from fieldcodec.collection.compressed import CompressedCollection
+from fieldcodec.collection.sections import Details
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.frozen_recursive import FrozenRecursive, frozen_latents, latent_step_for
 from fieldcodec.nets.recursive import RecursiveField, new_latents
@@ -44,3 +46,18 @@ def random_collection(
         FrozenRecursive.of(random_network(spec, seed), weight_bits), frozen_latents(latents, step), step, list(names),
         placements, octrees=octrees, **others,
     )  # fmt: skip
+
+
+def detailed_collection(spec: RecursiveSpec = TINY, *, level: int = 2, step: int = 5000) -> CompressedCollection:
+    """Three objects, of which the first and the last have details of a level, of up to 40 steps.
+
+    Args:
+        step: large ones take sums of latents beyond what they may be.
+    """
+    rng = np.random.default_rng(level)
+    octrees = [Octree.of_cells(rng.integers(0, 1 << spec.lods, (n, 3)), spec.lods) for n in (3, 4, 12)]
+    numbers = [rng.integers(-40, 41, (each.num_cells[level], spec.latent)).astype(np.int32) for each in octrees]
+    for each in numbers:
+        each[:, 0], each[:, 1] = 40, -40
+    given = [Details(level, step, each) for each in numbers]
+    return random_collection(spec, octrees=octrees, details=[given[0], None, given[2]])

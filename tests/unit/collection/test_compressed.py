@@ -195,7 +195,7 @@ def test_true_octrees_are_kept_exactly() -> None:
     back = CompressedCollection.from_bytes(forced.to_bytes())
     for number, octree in enumerate(true):
         assert _same(back.unfold(number).octree, octree or free.unfold(number).octree)
-    sizes = list(back.corrections_bytes.values())
+    sizes = list(back.own_bytes.values())
     assert sizes[1] == 0
     assert sizes[0] > sizes[2] > 0
     assert free.num_bytes["tree corrections"] == 0

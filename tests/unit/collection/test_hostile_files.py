@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fieldcodec.collection.compressed import CompressedCollection
+from fieldcodec.collection.sections import Details
 from fieldcodec.container.container import Container, Section
 from fieldcodec.container.format import SectionId
 from fieldcodec.errors import FormatError
@@ -20,8 +21,9 @@ HOSTILE = [None, True, -1, 0, 3, 2**31, 2**63, 10**400, 0.5, 1e308, "", "cup", "
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    octrees = [Octree.of_cells(np.random.default_rng(1).integers(0, 8, (20, 3)), 3), None, None]
-    return random_collection(octrees=octrees, settings={"lods": 3}).to_bytes()
+    tree = Octree.of_cells(np.random.default_rng(1).integers(0, 8, (20, 3)), 3)
+    details = Details(2, 900, np.random.default_rng(2).integers(-9, 10, (tree.num_cells[2], 6)).astype(np.int32))
+    return random_collection(octrees=[tree, None, None], details=[details, None, None], settings={"lods": 3}).to_bytes()
 
 
 def _decode(data: bytes) -> CompressedCollection:
@@ -118,7 +120,9 @@ def test_forged_sections_raise_nothing_but_format_errors(data: bytes) -> None:
     opened = Container.from_bytes(data)
     rng = np.random.default_rng(1)
     noticed = 0
-    for id in (SectionId.RECURSIVE_NETWORKS, SectionId.LATENTS, SectionId.TREE_CORRECTIONS):
+    for id in (
+        SectionId.RECURSIVE_NETWORKS, SectionId.LATENTS, SectionId.TREE_CORRECTIONS, SectionId.LATENT_DETAILS,
+    ):  # fmt: skip
         content = opened.read(id)
         forged = [b"", content[: len(content) // 2], rng.bytes(len(content)), content + b"\0"]
         for flip in rng.integers(0, len(content), 60):

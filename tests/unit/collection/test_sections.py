@@ -6,11 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldcodec.collection.sections import (
+    Details,
     Flips,
     decode_corrections,
+    decode_details,
     decode_latents,
     decode_networks,
     encode_corrections,
+    encode_details,
     encode_latents,
     encode_networks,
 )
@@ -50,6 +53,38 @@ def test_latents_beyond_their_limits_are_refused(latents: list[list[int]], step:
 def test_latents_without_end_are_refused_before_anything_is_read() -> None:
     with pytest.raises(FormatError, match="more than 67108864"):
         decode_latents(b"", 1 << 16, 1025, *LIMITS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=5), st.integers(0, 2**32 - 1))
+def test_details_come_back(cells: list[int | None], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given_ones = [
+        None if count is None else Details(2, 1 + row, rng.integers(-99, 100, (count, 5)).astype(np.int32))
+        for row, count in enumerate(cells)
+    ]
+    coded = encode_details(given_ones)
+    sizes = [None if count is None else (2, count) for count in cells]
+    assert bool(coded) == any(size is not None for size in sizes)
+    for each, stored in zip(given_ones, decode_details(coded, sizes, 5), strict=True):
+        assert (each is None) == (stored is None)
+        if each is not None and stored is not None:
+            found = stored.decode(*LIMITS)
+            assert (found.level, found.step) == (each.level, each.step)
+            assert np.array_equal(found.numbers, each.numbers)
+
+
+def test_details_that_do_not_fit_their_objects_are_refused() -> None:
+    coded = encode_details([Details(1, 7, np.ones((8, 5), np.int32)), None])
+    for sizes in ([None, None], [(1, 8), (1, 8)], [None, (1, 8)], [(1, 8)], [(1, 8), None, None]):
+        with pytest.raises(FormatError, match="latent details"):
+            decode_details(coded, sizes, 5)
+    stored = decode_details(coded, [(1, 1 << 24), None], 5)[0]
+    assert stored is not None
+    with pytest.raises(FormatError, match="more than 67108864"):
+        stored.decode(*LIMITS)
+    with pytest.raises(FormatError):
+        decode_details(b"", [(1, 8)], 5)
 
 
 @settings(max_examples=40, deadline=None)

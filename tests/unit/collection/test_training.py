@@ -273,6 +273,53 @@ def test_from_assets_to_a_file_and_more_objects() -> None:
         add_to_collection(collection, [BALLS[0]], settings)
 
 
+def test_details_make_an_added_object_better() -> None:
+    """An object that is like none of those that the networks saw; its parts are."""
+    settings = replace(SETTINGS, steps=120, points_per_object=512)
+    collection = encode_collection(BALLS, settings)
+    strange = _ball("strange", 0.3, seed=9)
+    errors, sizes = [], []
+    for level in (0, 1, 2, 3):
+        more = add_to_collection(collection, [strange], replace(settings, steps=100, detail_level=level))
+        assert more.entry("strange").detail_level == level
+        errors.append(np.abs(more["strange"].sample(strange.surface.points[:500], space="model")).mean())
+        sizes.append(more.own_bytes["strange"])
+        before, after = collection.unfold("middle"), more.unfold("middle")
+        assert all(torch.equal(a, b) for a, b in zip(before.latents, after.latents, strict=True))
+        back = CompressedCollection.from_bytes(more.to_bytes())
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(back.unfold("strange").latents, more.unfold("strange").latents, strict=True)
+        )
+    assert max(errors[1:]) < 0.85 * errors[0]
+    assert errors[3] < 0.5 * errors[0]
+    assert sizes[3] > sizes[1]
+
+
+def test_details_are_trained_with_networks_and_go_on(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, detail_level=2)
+    whole = _trained(settings)
+    assert [each.shape for each in whole.details] == [(tree.num_cells[2], settings.latent) for tree in whole.trees]
+    first = CollectionTraining(BALLS, settings)
+    for _ in first.run():
+        if first.step == 35:
+            save_checkpoint(tmp_path / "state", first)
+            break
+    second = CollectionTraining(BALLS, settings)
+    load_checkpoint(tmp_path / "state", second)
+    for _ in second.run():
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(_everything(whole), _everything(second), strict=True))
+    for mine, other in zip(whole.stored_details, second.stored_details, strict=True):
+        assert mine is not None
+        assert other is not None
+        assert mine.step == other.step
+        assert np.array_equal(mine.numbers, other.numbers)
+        assert mine.numbers.any()
+    with pytest.raises(UsageError, match="level 4 were asked for; the networks have 3"):
+        CollectionTraining(BALLS, replace(SETTINGS, detail_level=4))
+
+
 def test_compiling_takes_no_time_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     now, numbers = [0.0], []
 

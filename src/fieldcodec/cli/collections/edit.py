@@ -25,7 +25,7 @@ from fieldcodec.nets.device import choose_device
 
 @dataclass(frozen=True)
 class Add:
-    """Add objects to a finished collection: only their latents are fitted, the networks stay as they are.
+    """Add objects to a finished collection: only latents are fitted, the networks stay as they are.
 
     The file is replaced at the end, in one step; the objects that are in it stay as they were.
     """
@@ -42,6 +42,9 @@ class Add:
     """How long to fit where no number of steps is given."""
     latent_rate: float = 0.02
     """How fast latents change."""
+    detail_level: int | None = None
+    """Level of detail whose cells get latents of their own; by default two above the finest. More is better and takes
+    more bytes; 0: the object has one latent and no more."""
     device: str = "auto"
     """Where latents are fitted: auto, cpu, cuda, cuda:1, ..."""
     threads: Annotated[int | None, arg(metavar="N")] = None
@@ -89,8 +92,9 @@ def add_objects(options: Add) -> ExitCode:
     output = _output(options)
     choose_device(options.device)  # where it is not there, that is told first
     settings = replace(
-        settings_of(collection), steps=options.steps, minutes=options.minutes, latent_rate=options.latent_rate
-    )
+        settings_of(collection), steps=options.steps, minutes=options.minutes, latent_rate=options.latent_rate,
+        detail_level=max(collection.spec.lods - 2, 1) if options.detail_level is None else options.detail_level,
+    )  # fmt: skip
     start = time.perf_counter()
     with ProgressBars() as bars:
         assets = prepare(

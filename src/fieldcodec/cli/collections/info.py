@@ -10,7 +10,12 @@ from rich.table import Table
 
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 
-_PARTS = {"networks": "networks", "latents": "latents", "tree corrections": "corrections of octrees"}
+_PARTS = {
+    "networks": "networks",
+    "latents": "latents",
+    "latent details": "their details",
+    "tree corrections": "corrections of octrees",
+}
 _ROLES = {"phi": "splits a latent in eight", "omega": "occupancy", "psi": "distance", "xi": "colour"}
 _OF_RADIANCE = {"rho": "opacity", "chi": "colour by direction"}
 _KINDS = {  # one of them, several

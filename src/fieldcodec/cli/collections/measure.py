@@ -26,7 +26,7 @@ class CollectionReport:
     sections: dict[str, int]
     names: tuple[str, ...]
     item_bytes: tuple[int, ...]
-    """Of each object alone: its share of the latents, and the corrections of its octree."""
+    """Of each object alone: its share of the latents, their details, and the corrections of its octree."""
     qualities: tuple[AnyQuality, ...]
     """Of the objects that were compared."""
     source_bytes: int
@@ -37,14 +37,14 @@ class CollectionReport:
         collection: CompressedCollection, path: Path, qualities: Sequence[AnyQuality], source_bytes: int
     ) -> "CollectionReport":
         """Source bytes: 0 where they are not known."""
-        sections, corrections = collection.num_bytes, collection.corrections_bytes
+        sections, own = collection.num_bytes, collection.own_bytes
         latent = sections["latents"] / max(len(collection), 1)
         return CollectionReport(
             path=path,
             bytes=path.stat().st_size,
             sections=sections,
             names=collection.names,
-            item_bytes=tuple(round(latent + corrections[name]) for name in collection.names),
+            item_bytes=tuple(round(latent + own[name]) for name in collection.names),
             qualities=tuple(qualities),
             source_bytes=source_bytes,
         )

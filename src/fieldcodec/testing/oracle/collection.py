@@ -18,7 +18,7 @@ from fieldcodec.testing.oracle.reader import Reader
 from fieldcodec.testing.oracle.volume import META, read_json
 from fieldcodec.testing.oracle.weights import decode_weights
 
-NETWORKS, LATENTS, CORRECTIONS = 25, 26, 27
+NETWORKS, LATENTS, CORRECTIONS, DETAILS = 25, 26, 27, 29
 UNIT, LIMIT = 1 << 20, 1 << 27
 SINE = 1 << 22
 TURNS = 4.7746482927568605
@@ -137,9 +137,10 @@ def decode_collection(data: bytes) -> Collection:
         reader = Reader(stored.get(CORRECTIONS, b""))
         streams = reader.streams(len(items)) if stored.get(CORRECTIONS) else [b""] * len(items)
         reader.end()
+        details = _read_details(stored.get(DETAILS, b""), items, spec["latent"])
         objects = [
-            _unfold(networks, item, root, _read_flips(stream, item["cells"]), _kind(item, spec))
-            for item, root, stream in zip(items, roots, streams, strict=True)
+            _unfold(networks, item, root, _read_flips(stream, item["cells"]), _kind(item, spec), added)
+            for item, root, stream, added in zip(items, roots, streams, details, strict=True)
         ]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise FormatError(f"a collection is not understood: {error!r}") from error
@@ -237,6 +238,20 @@ def _read_latents(data: bytes, objects: int, size: int) -> list[Vector]:
     return [[step * number for number in numbers[size * row : size * (row + 1)]] for row in range(objects)]
 
 
+def _read_details(data: bytes, items: list[Any], size: int) -> list[list[Vector]]:
+    """Of each object what is added to the latents of the cells of its `detail_level`; nothing where that is 0."""
+    reader = Reader(data)
+    streams = reader.streams(len(items)) if data else [b""] * len(items)
+    reader.end()
+    found: list[list[Vector]] = []
+    for item, stream in zip(items, streams, strict=True):
+        level = item.get("detail_level", 0)
+        if type(level) is not int or not 0 <= level <= len(item["cells"]) or bool(level) != bool(stream):
+            raise FormatError("an object has details of no level, or none")
+        found.append(_read_latents(stream, item["cells"][level - 1], size) if level else [])
+    return found
+
+
 def _read_flips(stream: bytes, cells: Sequence[int]) -> list[set[int]]:
     """Of each level from 1 on, the children of which the networks say what is wrong."""
     if not stream:
@@ -268,10 +283,11 @@ def _check_amount(numbers: int, data: bytes) -> None:
 
 
 def _unfold(
-    networks: dict[str, list[Layer]], item: dict[str, Any], root: Vector, flips: list[set[int]], kind: str
-) -> Object:
+    networks: dict[str, list[Layer]], item: dict[str, Any], root: Vector, flips: list[set[int]], kind: str,
+    details: list[Vector],
+) -> Object:  # fmt: skip
     cells, masks, latents = [root], [], []
-    for wrong, most in zip(flips, item["cells"], strict=True):
+    for level, (wrong, most) in enumerate(zip(flips, item["cells"], strict=True), 1):
         bits, below = [], []
         for number, child in enumerate(child for cell in cells for child in _children(networks["phi"], cell)):
             bits.append(int(_is_occupied(networks["omega"], child)) ^ (number in wrong))
@@ -281,6 +297,9 @@ def _unfold(
                     raise FormatError("an object has more cells than the file says")
         if len(below) != most:
             raise FormatError("an object has fewer cells than the file says")
+        if details and level == item["detail_level"]:
+            pairs = zip(below, details, strict=True)
+            below = [[min(max(x + y, -LIMIT), LIMIT) for x, y in zip(*each, strict=True)] for each in pairs]
         masks.append([bits[i : i + 8] for i in range(0, len(bits), 8)])
         latents.append(below)
         cells = below

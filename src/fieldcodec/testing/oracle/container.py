@@ -9,7 +9,7 @@ from fieldcodec.errors import FormatError
 from fieldcodec.testing.oracle.meta_words import WORDS
 
 WHOLE_FILE = 0xFFFFFFFF
-KNOWN_IDS = range(1, 29)
+KNOWN_IDS = range(1, 30)
 MAX_META = 1 << 24
 
 
