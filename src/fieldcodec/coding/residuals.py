@@ -34,7 +34,7 @@ from fieldcodec.coding.threads import map_threads
 ECONOMY_LIMIT = 250  # an encoder then leaves out whole leaves that are within a step
 COARSEST = 10  # per cent
 VALUE_LIMIT = 1 << 60  # of targets and predictions, unless the step is 1
-_SMALL = 1 << 14  # bytes up to which plain weights are tried too
+_SMALL, _SMALL_LOSSY = 1 << 14, 1 << 12  # bytes up to which plain weights are tried too; with economy they lose sooner
 _SPECIAL_SHARE = 512  # a special value is that of at least one voxel in so many
 _SPECIAL_GAIN = 50  # special values must save one byte in so many, because they cost time
 _SAMPLE = 1 << 18
@@ -237,16 +237,17 @@ class _Encoding:
 
     def best(self, model: _Model, specials: tuple[int, ...]) -> tuple[list[bytes], np.ndarray, _Model]:
         """Streams and decoded values with the best of a few models, and that model."""
+        groups = range(len(self.leaves.groups))
         if specials:
             sizes = [last - first for first, last in self.leaves.groups]
             largest = [int(np.argmax(sizes))]
             special = replace(model, specials=specials)
-            with_them, without = (self.streams(each, largest) for each in (special, model))
-            if self._saved(with_them, without, largest) * _SPECIAL_GAIN > 8 * len(without[0][0]):
-                model = special
-        groups = range(len(self.leaves.groups))
-        result = self.streams(model, groups)
-        if sum(map(len, result[0])) < _SMALL:
+            with_them, result = (self.streams(each, largest) for each in (special, model))
+            if self._saved(with_them, result, largest) * _SPECIAL_GAIN > 8 * len(result[0][0]):
+                model, result = special, with_them
+        if not specials or len(groups) > 1:
+            result = self.streams(model, groups)
+        if sum(map(len, result[0])) < (_SMALL_LOSSY if self.economy else _SMALL):
             plain = replace(model, weights=None)
             again = self.streams(plain, groups)
             header = 8 * (len(model.written()) - len(plain.written()))

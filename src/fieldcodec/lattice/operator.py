@@ -39,6 +39,11 @@ class Lattice:
         """[stride, 8, window] float32: `basis.leaf_weights` as parts of one."""
         return (self._exact_weights / basis.WEIGHT_ONE).astype(np.float32)
 
+    @cached_property
+    def _taps(self) -> tuple[int, ...]:
+        """Tells kernels the window, see there."""
+        return tuple(range(self._exact_weights.shape[2]))
+
     def evaluate(self, coefficients: np.ndarray) -> np.ndarray:
         """[N, 512] float32: values at all leaf voxels, of [n] coefficients."""
         values = np.empty((self.num_leaves, 512), np.float32)
@@ -46,7 +51,8 @@ class Lattice:
             np.asarray(coefficients, np.float32),
             self.nodes.leaf_table,
             self.nodes.leaf_phases,
-            self.weights,
+            _by_node(self.weights),
+            self._taps,
             0,
             values,
         )
@@ -65,11 +71,11 @@ class Lattice:
         """
         coefficients = np.asarray(integers, np.float64)
         table, phases = self.nodes.leaf_table[leaves], self.nodes.leaf_phases[leaves]
-        unit = factor / float(1 << basis.VALUE_BITS)
+        unit, weights = factor / float(1 << basis.VALUE_BITS), _by_node(self._exact_weights)
         for start in range(0, len(total), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(total)))
             values = np.empty((rows.stop - start, 512), np.float64)
-            kernels.evaluate(coefficients, table, phases, self._exact_weights, start, values)
+            kernels.evaluate(coefficients, table, phases, weights, self._taps, start, values)
             sums = total[rows] + np.rint(values * unit)
             total[rows] = np.clip(sums, -MAX_FIXED, MAX_FIXED).astype(np.int32)
 
@@ -85,7 +91,7 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.adjoint(np.ascontiguousarray(values, np.float32), table, phases, weights, parts)
+        kernels.adjoint(np.ascontiguousarray(values, np.float32), table, phases, _by_node(weights), self._taps, parts)
         kernels.scatter(parts, table, total)
         return total
 
@@ -94,7 +100,8 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.normal(coefficients, importance, np.float32(scale), table, phases, self.weights, parts)
+        weights = _by_node(self.weights)
+        kernels.normal(coefficients, importance, np.float32(scale), table, phases, weights, self._taps, parts)
         kernels.scatter(parts, table, total)
         return total
 
@@ -104,3 +111,8 @@ class Lattice:
         steps = np.eye(3, dtype=np.int64)
         sides = [self.nodes.find(self.nodes.cells + sign * step) for step in steps for sign in (-1, 1)]
         return np.ascontiguousarray(np.stack(sides, axis=1).reshape(-1, 3, 2))
+
+
+def _by_node(weights: np.ndarray) -> np.ndarray:
+    """[stride, 8, window] -> [stride, window * 8], as kernels take them."""
+    return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(len(weights), -1)

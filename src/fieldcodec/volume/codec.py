@@ -14,6 +14,7 @@ from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
 from fieldcodec.volume.encode import encode_grid
 from fieldcodec.volume.grid_quality import check_names, parse_grid_quality
+from fieldcodec.volume.lattice_experience import Notebook
 from fieldcodec.volume.level_encode import encode_with_level
 from fieldcodec.volume.opaque import compress_opaque
 from fieldcodec.volume.settings import VolumeSettings
@@ -33,12 +34,14 @@ class Place:
         source: what the frame before was compressed from; with it grids that did not change are not coded again.
         leads: other frames will be predicted from this one.
         domains: of grids by name and value type, smallest and largest active index [3] in all frames of the group.
+        notebook: what searches for lattices found in the frames of the group so far; this one's are added.
     """
 
     before: CompressedVolume | None = None
     source: VolumeFile | None = None
     leads: bool = False
     domains: Domains = field(default_factory=dict)
+    notebook: Notebook = field(default_factory=Notebook)
 
     def unchanged(self, grid: SparseGrid | OpaqueGrid, taken: Sequence[CompressedGrid]) -> CompressedGrid | None:
         """What the very same grid of the frame before was compressed to; None where there is none but `taken` ones."""
@@ -136,7 +139,7 @@ def encode_frame(
             kind = grid.name, grid.value_type.name
             encode = partial(
                 encode_grid, device=chosen, on_event=on_event, mesh=mesh, reference=earlier.pop(kind, None),
-                leads=place.leads, domain=place.domains.get(kind),
+                leads=place.leads, domain=place.domains.get(kind), notebook=place.notebook,
             )  # fmt: skip
             grids.append(encode_with_level(grid, settings.of_grid(grid.name), encode, chosen, on_event))
     return CompressedVolume(tuple(grids), file.metadata, settings.to_json())

@@ -18,6 +18,7 @@ from fieldcodec.io.mesh.read import Mesh
 from fieldcodec.volume import topology_codec, values_codec
 from fieldcodec.volume.compressed_grid import CompressedGrid, describe_grid
 from fieldcodec.volume.decode import reference_of
+from fieldcodec.volume.lattice_experience import Notebook
 from fieldcodec.volume.lattice_values import Habit, encode_lattice
 from fieldcodec.volume.network_chain import DIFFERENCES
 from fieldcodec.volume.network_encode import NetworkEncoder
@@ -38,7 +39,7 @@ _FEW_FLOATS = 16  # distinct values of a float grid that is stored as a palette
 def encode_grid(
     grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None = None,
     reference: CompressedGrid | None = None, *, leads: bool = False,
-    domain: tuple[np.ndarray, np.ndarray] | None = None, least: int | None = None,
+    domain: tuple[np.ndarray, np.ndarray] | None = None, least: int | None = None, notebook: Notebook | None = None,
 ) -> CompressedGrid:  # fmt: skip
     """Compresses one grid.
 
@@ -49,6 +50,7 @@ def encode_grid(
         domain: [3] smallest and [3] largest active index of the grid in all frames of its group, so that networks
             have the same domains in all of them; of this grid alone where None.
         least: active voxels from which on values may be lossy; `values_codec.SMALL_GRID` where None.
+        notebook: what searches for lattices found for other grids, which saves time; this one's are added.
 
     Raises:
         InvalidValuesError: active values are NaN or infinite and `settings.non_finite` is "refuse".
@@ -57,7 +59,7 @@ def encode_grid(
     grid = with_finite_values(grid, settings)
     fits = _wants_fit(grid, values_codec.SMALL_GRID if least is None else least)
     if settings.method == "smallest" and fits:
-        return _encode_smallest(grid, settings, device, on_event, mesh, reference, leads=leads)
+        return _encode_smallest(grid, settings, device, on_event, mesh, reference, leads=leads, notebook=notebook)
     parts, predicted_from = Parts(), None
     parts.sections |= topology_codec.encode_tables(grid.topology)
     if not fits:
@@ -69,7 +71,7 @@ def encode_grid(
         if DIFFERENCES in parts.meta:
             predicted_from = reference
     else:
-        if _encode_by_lattice(parts, grid, settings, device, on_event, mesh, reference, leads=leads):
+        if _encode_by_lattice(parts, grid, settings, device, on_event, mesh, reference, leads=leads, notebook=notebook):
             predicted_from = reference
     _encode_inactive(parts, grid)
     sections = {name: data for name, data in parts.sections.items() if data}
@@ -82,7 +84,7 @@ def encode_grid(
 
 def _encode_smallest(
     grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent, mesh: Mesh | None,
-    reference: CompressedGrid | None, *, leads: bool,
+    reference: CompressedGrid | None, *, leads: bool, notebook: Notebook | None,
 ) -> CompressedGrid:  # fmt: skip
     """The smaller of lattice and network; a lattice may be predicted.
 
@@ -92,7 +94,7 @@ def _encode_smallest(
     def encode(one: VolumeSettings) -> CompressedGrid:
         if one.method == "network":
             return encode_grid(grid, one, device, on_event)
-        return encode_grid(grid, one, device, on_event, mesh, reference, leads=leads)
+        return encode_grid(grid, one, device, on_event, mesh, reference, leads=leads, notebook=notebook)
 
     return SmallestSearch(grid, settings, encode, device).run()
 
@@ -180,7 +182,7 @@ def _encode_exactly(parts: Parts, grid: SparseGrid) -> None:
 
 def _encode_by_lattice(
     parts: Parts, grid: SparseGrid, settings: VolumeSettings, device: torch.device, on_event: OnEvent,
-    mesh: Mesh | None, earlier: CompressedGrid | None, *, leads: bool,
+    mesh: Mesh | None, earlier: CompressedGrid | None, *, leads: bool, notebook: Notebook | None,
 ) -> bool:  # fmt: skip
     """Active values and leaf masks by a lattice, unless exact values take no more bytes.
 
@@ -192,7 +194,7 @@ def _encode_by_lattice(
     if goal.size is not None:
         goal = replace(goal, size=max(1, goal.size - _bytes_of_the_rest(parts, grid)))
     reference, habit = (None, None) if earlier is None else (_decoded(grid, earlier), _habit(grid, earlier))
-    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit, leads)
+    encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference, habit, leads, notebook)
     if not encoding.met and leads:
         encoding = encode_lattice(grid, goal, settings.seed, on_event, mesh, device, reference)
     if not encoding.met and goal.size is None:  # more than a lattice can promise; exact values meet any demand

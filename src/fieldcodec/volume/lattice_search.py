@@ -6,13 +6,14 @@ bytes fall. A few attempts by false position in the logarithm of both find the s
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
 from fieldcodec.volume.lattice_choice import Candidate, Choice
 from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
+from fieldcodec.volume.lattice_experience import Experience
 from fieldcodec.volume.lattice_problem import LatticeProblem
 from fieldcodec.volume.quality import Goal
 
@@ -26,6 +27,7 @@ _WORTH_A_NETWORK = 8000  # bytes of a grid below which a network cannot pay
 _EXPECTED = 1.1  # ratio of steps that a network usually allows
 _ALMOST = 0.8  # of what the other demands allow: coarser steps would hardly be allowed
 _FAR, _FLAT = 0.3, 0.15  # of logarithms: a step that counts as another, a slope that counts as none
+_FLATTEST = 0.1  # slope that is reckoned with at least
 _WORSE = 1.03  # finer candidates are no longer tried when two in a row take so much more than the best
 _LAST_RESORT = 0.05
 _LOSSLESS_STEPS = (0.05, 0.01, 0.002)
@@ -79,90 +81,144 @@ class Loss:
     mcd: float | None = None
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        choices: of each candidate that meets the goal on the sample: fewest bytes first, for a size least error.
+        experience: for searches on grids much like this one; None where it would be of no use to them.
+    """
+
+    choices: list[Choice]
+    experience: Experience | None = None
+
+
 def choose(
-    fitter: LatticeFitter, goal: Goal, interior: float, on_tried: Callable[[int, int], None] = lambda done, total: None
-) -> list[Choice]:
-    """What each candidate needs to meet the goal on a sample of leaves: fewest bytes first, for a size least error.
+    fitter: LatticeFitter, goal: Goal, interior: float,
+    on_tried: Callable[[int, int], None] = lambda done, total: None, before: Experience | None = None,
+) -> Found:  # fmt: skip
+    """What candidates need to meet the goal on a sample of leaves.
 
     Args:
         fitter: of the sample.
         goal: in scaled units; a size is that of the sample.
         interior: see `estimate_loss`.
         on_tried: told how many candidates of how many are done.
+        before: of grids much like this one: candidates that were far from the best are then left out, unless the
+            bytes of the others turn out unlike what they were.
     """
-    sample, choices = fitter.problem, list[Choice]()
+    sample = fitter.problem
     candidates = _candidates(goal, sample)
-    for number, candidate in enumerate(candidates):
-        on_tried(number, len(candidates) + 1)
-        if goal.lossless:
-            steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
-            choices += [_lossless_choice(fitter, candidate, step) for step in steps]
-            continue
-        found = _coarsest(fitter, candidate, goal, interior)
-        if goal.iou is not None and sample.surface:
-            found = _with_signs(fitter, candidate, goal, interior, found)
-        choices += [found[0]] if found is not None else []
-        if _is_past_best(choices, goal):
-            break
+    if goal.lossless:
+        return Found(_lossless_choices(fitter, candidates, on_tried))
+    if goal.size is not None:
+        before = None  # steps that meet a size tell nothing of other grids
+    tries = _Tries(fitter, goal, interior, before)
+    likely = candidates if before is None else before.likely(candidates)
+    choices = tries.of(likely, on_tried)
+    if before is not None and len(likely) < len(candidates) and not before.agrees(choices, sample.num_active):
+        likely, choices = candidates, tries.of(candidates, on_tried)
+    on_tried(len(likely), len(likely) + 1)
+    first = first_step(goal, sample.surface)
     if not choices:  # nothing met the goal in the tries it was given: the whole grid gets more
-        step = first_step(goal, sample.surface)
         if goal.size is not None:
-            choices = [Choice(candidates[0], step, 0, 0.0)]
-        else:
-            choices = [Choice(candidates[-1], _LAST_RESORT * step, 0, 0.0)]
-    on_tried(len(candidates), len(candidates) + 1)
+            return Found([Choice(candidates[0], first, 0, 0.0)])
+        return Found([Choice(candidates[-1], _LAST_RESORT * first, 0, 0.0)])
     choices.sort(key=lambda choice: choice.rmse if goal.size is not None else choice.bytes)
-    return _with_refinement(fitter, choices, goal, interior)
+    choices = tries.with_refinement(choices)
+    if goal.size is not None:
+        return Found(choices)
+    voxels, all_tried = sample.num_active, len(likely) == len(candidates)
+    return Found(choices, Experience.of(choices, tries.missed, first, voxels, before, all_tried=all_tried))
 
 
-def _coarsest(
-    fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float, first: float | None = None
-) -> tuple[Choice, Loss] | None:
-    """What the candidate needs to meet the goal on the fitter's leaves; None where it does not.
+@dataclass(eq=False)
+class _Tries:
+    """Tries candidates one by one, none of them twice.
 
-    Args:
-        first: step to begin with.
+    Attributes:
+        before: see `choose`.
+        missed: of candidates that do not meet the goal, the least ratio of what was found to what is allowed.
     """
 
-    def evaluate(step: float) -> tuple[float, tuple[Attempt, Loss]]:
-        attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
-        loss = estimate_loss(fitter.problem, attempt, interior)
-        return excess(goal, loss, fitter.num_bytes(attempt) if goal.size is not None else 0), (attempt, loss)
+    fitter: LatticeFitter
+    goal: Goal
+    interior: float
+    before: Experience | None
+    missed: dict[Candidate, float] = field(default_factory=dict)
+    _done: dict[Candidate, Choice | None] = field(default_factory=dict)
 
-    first = first or first_step(goal, fitter.problem.surface)
-    found = find_step(evaluate, first, _TRIES, falling=goal.size is not None)
-    if found is None:
-        return None
-    attempt, loss = found
-    if fitter.found is None or fitter.num_bytes(attempt) < fitter.num_bytes(fitter.found):
-        fitter.found = attempt
-    return Choice(candidate, attempt.step, fitter.num_bytes(attempt), loss.rmse), loss
-
-
-def _with_signs(
-    fitter: LatticeFitter, candidate: Candidate, goal: Goal, interior: float, found: tuple[Choice, Loss] | None
-) -> tuple[Choice, Loss] | None:
-    """The candidate with stored signs where that takes fewer bytes: where the overlap is the hardest demand."""
-    if found is not None and excess(replace(goal, iou=None), found[1], 0) > _ALMOST:
-        return found
-    signed = _coarsest(fitter, replace(candidate, signs=True), goal, interior)
-    if signed is None or (found is not None and found[0].bytes <= signed[0].bytes):
-        return found
-    return signed
-
-
-def _with_refinement(fitter: LatticeFitter, choices: list[Choice], goal: Goal, interior: float) -> list[Choice]:
-    """Before the best choice the same with a network, where that is better still."""
-    best = choices[0]
-    if goal.lossless or goal.max_error is not None or best.bytes < _WORTH_A_NETWORK * fitter.share:
+    def of(self, candidates: Sequence[Candidate], on_tried: Callable[[int, int], None]) -> list[Choice]:
+        """The choices of those that meet the goal, up to where they are past the best."""
+        choices = list[Choice]()
+        for number, candidate in enumerate(candidates):
+            on_tried(number, len(candidates) + 1)
+            if candidate not in self._done:
+                found = self._coarsest(candidate)
+                if self.goal.iou is not None and self.fitter.problem.surface:
+                    found = self._with_signs(candidate, found)
+                self._done[candidate] = None if found is None else found[0]
+            choice = self._done[candidate]
+            choices += [] if choice is None else [choice]
+            if _is_past_best(choices, self.goal):
+                break
         return choices
-    ahead = _EXPECTED if goal.size is None else 1 / _EXPECTED
-    found = _coarsest(fitter, replace(best.candidate, refined=True), goal, interior, ahead * best.step)
-    if found is None:
-        return choices
-    refined = found[0]
-    better = refined.rmse < best.rmse if goal.size is not None else refined.bytes < best.bytes
-    return [refined, *choices] if better else choices
+
+    def with_refinement(self, choices: list[Choice]) -> list[Choice]:
+        """Before the best choice the same with a network, where that is better still."""
+        best, by_size = choices[0], self.goal.size is not None
+        if self.goal.max_error is not None or best.bytes < _WORTH_A_NETWORK * self.fitter.share:
+            return choices
+        found = self._coarsest(replace(best.candidate, refined=True), best.step * _EXPECTED ** (-1 if by_size else 1))
+        if found is None:
+            return choices
+        refined = found[0]
+        better = refined.rmse < best.rmse if by_size else refined.bytes < best.bytes
+        return [refined, *choices] if better else choices
+
+    def _coarsest(self, candidate: Candidate, first: float | None = None) -> tuple[Choice, Loss] | None:
+        """What the candidate needs to meet the goal on the fitter's leaves; None where it does not.
+
+        Args:
+            first: step to begin with, where none was good before.
+        """
+        fitter, goal, excesses = self.fitter, self.goal, list[float]()
+
+        def evaluate(step: float) -> tuple[float, tuple[Attempt, Loss]]:
+            attempt = fitter.attempt(candidate, step, bounded=goal.max_error is not None)
+            loss = estimate_loss(fitter.problem, attempt, self.interior)
+            excesses.append(excess(goal, loss, fitter.num_bytes(attempt) if goal.size is not None else 0))
+            return excesses[-1], (attempt, loss)
+
+        found = find_step(evaluate, self._first(candidate, first), _TRIES, falling=goal.size is not None)
+        if found is None:
+            self.missed[candidate] = min(excesses)
+            return None
+        attempt, loss = found
+        if fitter.found is None or fitter.num_bytes(attempt) < fitter.num_bytes(fitter.found):
+            fitter.found = attempt
+        return Choice(candidate, attempt.step, fitter.num_bytes(attempt), loss.rmse), loss
+
+    def _with_signs(self, candidate: Candidate, found: tuple[Choice, Loss] | None) -> tuple[Choice, Loss] | None:
+        """The candidate with stored signs where that takes fewer bytes: where the overlap is the hardest demand."""
+        if found is not None and excess(replace(self.goal, iou=None), found[1], 0) > _ALMOST:
+            return found
+        signed = self._coarsest(replace(candidate, signs=True))
+        if signed is None or (found is not None and found[0].bytes <= signed[0].bytes):
+            return found
+        return signed
+
+    def _first(self, candidate: Candidate, usual: float | None) -> float:
+        """The step that was good for the candidate before, else `usual`, or what another one with a residual took."""
+        first = first_step(self.goal, self.fitter.problem.surface)
+        known = None if self.before is None else self.before.step(candidate, first)
+        if known is not None or usual is not None:
+            return known or usual or first
+        if not candidate.residual or self.goal.size is not None:
+            return first
+        steps = [choice.step for choice in self._done.values() if choice is not None and choice.candidate.residual]
+        return steps[-1] if steps else first
 
 
 def _is_past_best(choices: list[Choice], goal: Goal) -> bool:
@@ -265,9 +321,9 @@ def _next_step(known: Sequence[tuple[float, float]], sign: float) -> float:
         return min(max(met, low + 0.1 * (high - low)), high - 0.1 * (high - low))
     last = known[-1]
     if len(known) > 1 and last[0] != known[-2][0]:
-        slope = (last[1] - known[-2][1]) / (last[0] - known[-2][0])
-        if sign * slope > 0.1:
-            return last[0] + min(max((aim - last[1]) / slope, -2.5), 2.5)
+        slope = sign * (last[1] - known[-2][1]) / (last[0] - known[-2][0])
+        # where the step hardly matters, small ones would never get anywhere
+        return last[0] + sign * min(max((aim - last[1]) / max(slope, _FLATTEST), -2.5), 2.5)
     return last[0] + sign * min(max(aim - last[1], -2.0), 2.0)
 
 
@@ -282,6 +338,16 @@ def _candidates(goal: Goal, problem: LatticeProblem) -> tuple[Candidate, ...]:
     return _SURFACE if problem.surface else _OTHER
 
 
-def _lossless_choice(fitter: LatticeFitter, candidate: Candidate, step: float) -> Choice:
-    attempt = fitter.exact(fitter.attempt(candidate, step))
-    return Choice(candidate, step, fitter.num_bytes(attempt), 0.0)
+def _lossless_choices(
+    fitter: LatticeFitter, candidates: Sequence[Candidate], on_tried: Callable[[int, int], None]
+) -> list[Choice]:
+    """Those of a few steps, fewest bytes first."""
+    choices = list[Choice]()
+    for number, candidate in enumerate(candidates):
+        on_tried(number, len(candidates) + 1)
+        steps = _LOSSLESS_STEPS if candidate.levels else _LOSSLESS_STEPS[:1]  # without lattice they are all alike
+        for step in steps:
+            attempt = fitter.exact(fitter.attempt(candidate, step))
+            choices.append(Choice(candidate, step, fitter.num_bytes(attempt), 0.0))
+    on_tried(len(candidates), len(candidates) + 1)
+    return sorted(choices, key=lambda choice: choice.bytes)

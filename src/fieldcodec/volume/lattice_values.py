@@ -26,6 +26,7 @@ from fieldcodec.nets.device import CPU
 from fieldcodec.volume.lattice_choice import Choice
 from fieldcodec.volume.lattice_codec import write_values
 from fieldcodec.volume.lattice_encode import Attempt, LatticeFitter
+from fieldcodec.volume.lattice_experience import Notebook, Page
 from fieldcodec.volume.lattice_problem import LatticeProblem
 from fieldcodec.volume.lattice_search import Loss, choose, estimate_loss, excess, find_step
 from fieldcodec.volume.quality import Goal
@@ -79,6 +80,7 @@ class Habit:
 def encode_lattice(
     grid: SparseGrid, goal: Goal, seed: int, on_event: OnEvent, mesh: Mesh | None = None, device: torch.device = CPU,
     reference: Reference | None = None, habit: Habit | None = None, leads: bool = False,
+    notebook: Notebook | None = None,
 ) -> LatticeEncoding:  # fmt: skip
     """Values and leaf masks of a grid with active leaf voxels, all finite.
 
@@ -91,18 +93,24 @@ def encode_lattice(
         habit: what was chosen for that frame, which is tried first and taken where it still does well.
         leads: later frames are predicted from this one: a level set that is not predicted itself is then to be better
             than the goal, for its errors are handed on.
+        notebook: what searches for other grids found; this one's are added.
     """
     stages = _Stages(grid.name or "unnamed", on_event)
     stages.begin("prepare")
     problem = LatticeProblem.of(grid)
     interior = float(negative_set(grid).count) if problem.surface else 0.0
     searches = []
+
+    def search(problem: LatticeProblem, prediction: Prediction | None, goal: Goal) -> _Search:
+        page = None if notebook is None else notebook.page(grid.name, grid.value_type.name, problem, goal)
+        return _Search.of(problem, prediction, goal, interior, seed, device, page)
+
     if reference is not None and reference.distances == problem.surface:
         stages.begin("find motion")
         scaled = _on_sample(goal, problem, 1.0)
         prediction = find_motion(problem, reference, scaled.rmse or scaled.max_error or _TYPICAL_ERROR, seed)
         known = replace(problem, predicted=prediction.of(slice(None)), hints=prediction.hints())
-        searches.append(_Search.of(known, prediction, goal, interior, seed, device))
+        searches.append(search(known, prediction, goal))
         if habit is not None:
             usual = replace(searches[0].last(grid, stages), caution=_CAUTIOUS).encoding([habit.choice])
             if usual.met and usual.num_bytes <= habit.bytes:
@@ -112,7 +120,7 @@ def encode_lattice(
         stages.begin("search on a sample of differences")
         searches[0].run(stages)
     better = leads and problem.surface and goal.size is None and not goal.lossless
-    searches.append(_Search.of(problem, None, goal.finer(_LEADING) if better else goal, interior, seed, device))
+    searches.append(search(problem, None, goal.finer(_LEADING) if better else goal))
     stages.begin("search on a sample")
     searches[-1].run(stages)
     encoding: LatticeEncoding | None = None
@@ -146,6 +154,7 @@ class _Search:
         prediction: that the problem has; None where it has none.
         goal: in the file's units.
         share: of the whole that the sample is.
+        page: where what was found before is looked up, and what is found now is noted; None where nobody asks.
         choices: what was found, in the order of preference.
     """
 
@@ -155,23 +164,28 @@ class _Search:
     whole: LatticeFitter
     interior: float
     share: float
+    page: Page | None
     choices: list[Choice] = field(default_factory=list)
 
     @staticmethod
     def of(
         problem: LatticeProblem, prediction: Prediction | None, goal: Goal, interior: float, seed: int,
-        device: torch.device,
+        device: torch.device, page: Page | None,
     ) -> "_Search":  # fmt: skip
         sample = problem.sample(_SAMPLE_LEAVES, seed)
         share = sample.num_active / problem.num_active
         motion = None if prediction is None else prediction.motion.numbers
         fitter = LatticeFitter(sample, device, share, motion)
         whole = fitter if sample is problem else LatticeFitter(problem, device, 1.0, motion)
-        return _Search(prediction, goal, fitter, whole, interior, share)
+        return _Search(prediction, goal, fitter, whole, interior, share, page)
 
     def run(self, stages: "_Stages") -> None:
         goal = _on_sample(self.goal, self.whole.problem, self.share)
-        self.choices = choose(self.fitter, goal, self.interior * self.share, stages.advance)
+        before = None if self.page is None else self.page.known
+        found = choose(self.fitter, goal, self.interior * self.share, stages.advance, before)
+        if self.page is not None and found.experience is not None:
+            self.page.note(found.experience)
+        self.choices = found.choices
         self.whole.networks = self.fitter.networks
 
     @property

@@ -149,7 +149,7 @@ def fog() -> LatticeProblem:
 @pytest.mark.parametrize("goal", [Goal(mcd=0.08), Goal(rmse=0.05), Goal(iou=0.99), Goal(max_error=0.3)])
 def test_choices_meet_the_goal_and_rise_in_bytes(ball: LatticeProblem, goal: Goal) -> None:
     interior = 4 / 3 * math.pi * 12.0**3
-    choices = choose(LatticeFitter(ball), goal, interior)
+    choices = choose(LatticeFitter(ball), goal, interior).choices
     assert choices == sorted(choices, key=lambda choice: choice.bytes)
     fitter = LatticeFitter(ball)
     attempt = fitter.attempt(choices[0].candidate, choices[0].step, bounded=goal.max_error is not None)
@@ -160,13 +160,13 @@ def test_choices_meet_the_goal_and_rise_in_bytes(ball: LatticeProblem, goal: Goa
 
 
 def test_choices_for_a_size_fit_and_rise_in_error(fog: LatticeProblem) -> None:
-    choices = choose(LatticeFitter(fog), Goal(size=900), 0.0)
+    choices = choose(LatticeFitter(fog), Goal(size=900), 0.0).choices
     assert all(choice.bytes <= 900 for choice in choices)
     assert choices == sorted(choices, key=lambda choice: choice.rmse)
 
 
 def test_lossless_choices_are_compared_by_their_bytes(fog: LatticeProblem) -> None:
-    choices = choose(LatticeFitter(fog), Goal(lossless=True), 0.0)
+    choices = choose(LatticeFitter(fog), Goal(lossless=True), 0.0).choices
     assert choices == sorted(choices, key=lambda choice: choice.bytes)
     assert {choice.rmse for choice in choices} == {0.0}
     assert not any(choice.candidate.residual for choice in choices)  # the exact residual comes on top
@@ -174,7 +174,7 @@ def test_lossless_choices_are_compared_by_their_bytes(fog: LatticeProblem) -> No
 
 def test_something_is_chosen_where_nothing_met_the_goal(fog: LatticeProblem, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "excess", lambda goal, loss, size: 1e6)
-    fine, small = choose(LatticeFitter(fog), Goal(rmse=1e-3), 0.0), choose(LatticeFitter(fog), Goal(size=10), 0.0)
+    fine, small = (choose(LatticeFitter(fog), goal, 0.0).choices for goal in (Goal(rmse=1e-3), Goal(size=10)))
     assert len(fine) == len(small) == 1
     assert fine[0].candidate.residual
     assert fine[0].step < first_step(Goal(rmse=1e-3), surface=False)
@@ -202,7 +202,7 @@ def test_coarse_candidates_first_and_finer_ones_only_while_they_help(
         return attempt(self, candidate, step, **other)
 
     monkeypatch.setattr(LatticeFitter, "attempt", remember)
-    choices = choose(LatticeFitter(ball), Goal(mcd=0.08), 7238.0)
+    choices = choose(LatticeFitter(ball), Goal(mcd=0.08), 7238.0).choices
     strides = [candidate.levels[0][0] for candidate in dict.fromkeys(tried)]
     assert strides[0] == max(strides)
     assert len(choices) < len(search._SURFACE)  # a sphere needs no fine lattice

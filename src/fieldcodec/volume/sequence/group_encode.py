@@ -8,6 +8,7 @@ from fieldcodec.fit.phases import OnEvent, ignore_event
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
 from fieldcodec.volume.codec import Domains, Place, encode_frame
 from fieldcodec.volume.compressed import CompressedVolume
+from fieldcodec.volume.lattice_experience import Notebook
 from fieldcodec.volume.sequence.naming import naming
 from fieldcodec.volume.settings import VolumeSettings
 
@@ -29,12 +30,12 @@ def encode_frames(
         FieldcodecError: as `encode_volume`; the message names the frame.
     """
     volumes: list[CompressedVolume] = []
-    domains = _domains(frames)
+    domains, notebook = _domains(frames), Notebook()
     for frame, label in zip(frames, labels, strict=True):
         with naming(label):
             known = settings.of_grids([grid.name for grid in frame])
             before, source = (volumes[-1], frames[len(volumes) - 1]) if volumes else (None, None)
-            place = Place(before, source, len(volumes) + 1 < len(frames), domains)
+            place = Place(before, source, len(volumes) + 1 < len(frames), domains, notebook)
             volumes.append(encode_frame(frame, known, place, device=device, on_event=on_event))
     return volumes
 
