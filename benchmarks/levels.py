@@ -31,7 +31,6 @@ import fieldcodec as fc
 from fieldcodec.bench.effort import measured
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import read_input
 from fieldcodec.grid.coarsen import coarsened
 from fieldcodec.grid.sparse_grid import SparseGrid
 
@@ -135,9 +134,7 @@ def main() -> int:
     for name in options.only:
         row = ROWS[name]
         print(f"{name} ...", flush=True)
-        grid = read_input(options.data / row.source, row.conversion)[0]
-        assert isinstance(grid, SparseGrid)
-        settings = replace(fc.VolumeSettings.preset(row.preset), quality=row.quality)
+        grid, settings = row.first_grid(options.data), row.settings
         with TemporaryDirectory() as files:
             measures = measure_row(grid, settings, Path(files))
         about = {

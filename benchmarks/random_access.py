@@ -32,7 +32,6 @@ from run import ROOT, ROWS
 import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
-from fieldcodec.cli.inputs import read_input
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.fields import FieldEvaluator
@@ -153,10 +152,8 @@ def main() -> int:
     for name in options.only:
         row = ROWS[name]
         print(f"{name} ...", flush=True)
-        grid = read_input(options.data / row.source, row.conversion)[0]
-        assert isinstance(grid, SparseGrid)
-        settings = replace(fc.VolumeSettings.preset(row.preset), quality=row.quality)
-        result = measure_row(grid, fc.encode_volume(grid, settings), options.points, options.nanovdb)
+        grid = row.first_grid(options.data)
+        result = measure_row(grid, fc.encode_volume(grid, row.settings), options.points, options.nanovdb)
         about = {"name": name, "what": row.what, "source": row.source, "machine": machine("cpu"), "commit": commit()}
         path = folder / f"{name}.json"
         path.write_text(to_json_text(about | result) + "\n", encoding="utf-8")

@@ -26,6 +26,7 @@ from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.inputs import ConversionOptions, read_input
 from fieldcodec.cli.measure import Measured, encode_and_measure
+from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.io.mesh import read_mesh
 from fieldcodec.volume.quality import Quality
 
@@ -42,6 +43,17 @@ class Row:
     conversion: ConversionOptions = field(default_factory=ConversionOptions)
     quality: Quality = field(default_factory=Quality)
     mesh: bool = False  # the encoder may code the source mesh itself
+
+    @property
+    def settings(self) -> fc.VolumeSettings:
+        """Of the encoder."""
+        return replace(fc.VolumeSettings.preset(self.preset), quality=self.quality)
+
+    def first_grid(self, data: Path) -> SparseGrid:
+        """The first grid of the source in the folder `data`."""
+        grid = read_input(data / self.source, self.conversion)[0]
+        assert isinstance(grid, SparseGrid)
+        return grid
 
 
 _ANY = Quality()  # the preset's
@@ -115,7 +127,6 @@ def peak_resident_bytes() -> int:
 def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
     """Encode, decode and compare one row."""
     source = data / row.source
-    settings = dataclasses.replace(fc.VolumeSettings.preset(row.preset), quality=row.quality)
     start = time.perf_counter()
     volumes = read_input(source, row.conversion)
     seconds_read = time.perf_counter() - start
@@ -123,7 +134,7 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
     clock = StageClock(memory)
     with TemporaryDirectory() as folder:
         measured = encode_and_measure(
-            volumes, settings, Path(folder) / "out.fcodec", mesh=read_mesh(source) if row.mesh else None,
+            volumes, row.settings, Path(folder) / "out.fcodec", mesh=read_mesh(source) if row.mesh else None,
             bytes_source=source.stat().st_size, device=device, on_event=clock,
         )  # fmt: skip
     used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
@@ -133,7 +144,7 @@ def measure(name: str, row: Row, data: Path, device: str) -> dict[str, Any]:
         "source": row.source,
         "preset": row.preset,
         "conversion": dataclasses.asdict(row.conversion),
-        "settings": settings.to_json(),
+        "settings": row.settings.to_json(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "commit": commit(),
         "machine": machine(used),

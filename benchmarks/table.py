@@ -40,7 +40,7 @@ RADIANCE, RADIANCE_COLLECTIONS = RESULTS / "radiance", RESULTS / "radiance-colle
 RADIANCE_BEGIN, RADIANCE_END = "<!-- radiance:begin -->", "<!-- radiance:end -->"
 COLLECTIONS = RESULTS / "collections"
 COLLECTIONS_BEGIN, COLLECTIONS_END = "<!-- collections:begin -->", "<!-- collections:end -->"
-ADDED = RESULTS / "added" / "everyday.json"
+ADDED = Path("added") / "everyday.json"  # in the folder of results
 ADDED_BEGIN, ADDED_END = "<!-- added:begin -->", "<!-- added:end -->"
 COLLECTIONS_ORDER = (
     "solid",
@@ -281,7 +281,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], levels(folder / LEVELS.name), (LEVELS_BEGIN, LEVELS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))
-    found[page] = with_table(found[page], added(folder / "added" / ADDED.name), (ADDED_BEGIN, ADDED_END))
+    found[page] = with_table(found[page], added(folder / ADDED), (ADDED_BEGIN, ADDED_END))
     scenes = radiance(folder / RADIANCE.name, folder / RADIANCE_COLLECTIONS.name)
     found[page] = with_table(found[page], scenes, (RADIANCE_BEGIN, RADIANCE_END))
     return found

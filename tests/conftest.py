@@ -31,6 +31,23 @@ def _named_by(variable: str, what: str) -> Path:
     return Path(path)
 
 
+@pytest.fixture
+def decoded_leaves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many leaves are decoded, one entry for each time."""
+    from fieldcodec.volume.leaf_values import LeafValues  # only where a test asks for it
+
+    counts: list[int] = []
+    decode = LeafValues.leaves
+
+    def counted(values: LeafValues, rows: np.ndarray | slice) -> np.ndarray:
+        result = decode(values, rows)
+        counts.append(len(result))
+        return result
+
+    monkeypatch.setattr(LeafValues, "leaves", counted)
+    return counts
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real volumes named by FIELDCODEC_DATA."""

@@ -5,15 +5,17 @@ docs/format.md, reads from it. A later release must read the same: never write o
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import fieldcodec as fc
+from fieldcodec.collection.compressed import CompressedCollection
 from fieldcodec.grid.octree import Octree
 from fieldcodec.grid.sparse_grid import SparseGrid, VolumeFile
+from fieldcodec.nets.recursive_spec import RecursiveSpec
 from fieldcodec.testing.collections import TINY, detailed_collection, random_collection
 from fieldcodec.testing.modules import load_module
 from fieldcodec.testing.oracle.collection import decode_collection
@@ -38,11 +40,22 @@ SEQUENCES = {
     "sequence_renamed": sequences.renamed,
 }
 LEVELS = {"stored_level": levels.encoded}
-COLLECTIONS = {
-    "collection": TINY,
-    "collection_sum": replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4),
-    "collection_radiance": replace(TINY, colour="radiance", layers=1, lods=2),
-    "collection_mixed": replace(TINY, colour="rgb+radiance"),
+
+
+def _collection(spec: RecursiveSpec) -> CompressedCollection:
+    """Objects of all its kinds, with octrees of their own or what the networks say."""
+    rng = np.random.default_rng(0)
+    true = [Octree.of_cells(rng.integers(0, 1 << spec.lods, (n, 3)), spec.lods) for n in (4, 12)]
+    kinds = (*spec.kinds, *spec.kinds[:1] * 2)[:3]
+    return random_collection(spec, octrees=[None, *true], kinds=kinds, seed=1)
+
+
+COLLECTIONS: dict[str, Callable[[], CompressedCollection]] = {
+    "collection": lambda: _collection(TINY),
+    "collection_sum": lambda: _collection(replace(TINY, fusion="sum", colour="none", base_layers=2, lods=4)),
+    "collection_radiance": lambda: _collection(replace(TINY, colour="radiance", layers=1, lods=2)),
+    "collection_mixed": lambda: _collection(replace(TINY, colour="rgb+radiance")),
+    "collection_details": detailed_collection,
 }
 
 
@@ -68,14 +81,9 @@ def _files(names: set[str]) -> Iterator[tuple[str, bytes]]:
     for name, encoded in (SEQUENCES | LEVELS).items():
         if name in names:
             yield name, encoded()
-    if "collection_details" in names:
-        yield "collection_details", detailed_collection().to_bytes()
-    for name, spec in COLLECTIONS.items():
+    for name, collection in COLLECTIONS.items():
         if name in names:
-            rng = np.random.default_rng(0)
-            true = [Octree.of_cells(rng.integers(0, 1 << spec.lods, (n, 3)), spec.lods) for n in (4, 12)]
-            kinds = (*spec.kinds, *spec.kinds[:1] * 2)[:3]
-            yield name, random_collection(spec, octrees=[None, *true], kinds=kinds, seed=1).to_bytes()
+            yield name, collection().to_bytes()
     values_codec.SMALL_GRID = 16  # lets grids of a few leaves have networks
     network_encode._FEW_TILES = 16
     for name, source, settings in _network_sources():
@@ -132,7 +140,7 @@ def _expected_of_objects(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
-    if name in (*COLLECTIONS, "collection_details"):
+    if name in COLLECTIONS:
         return _expected_of_objects(data)
     if name in LEVELS:
         return _expected_of_levels(data)
@@ -140,14 +148,7 @@ def _expected_of(name: str, data: bytes) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    known = [
-        *lattices.CASES,
-        *SEQUENCES,
-        *LEVELS,
-        *COLLECTIONS,
-        "collection_details",
-        *(name for name, _, _ in _network_sources()),
-    ]
+    known = [*lattices.CASES, *SEQUENCES, *LEVELS, *COLLECTIONS, *(name for name, _, _ in _network_sources())]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=known, metavar="NAME", help=", ".join(known))
     for name, data in _files(set(parser.parse_args().names)):

@@ -125,10 +125,11 @@ def _describe_compressed(path: Path, frame: int | None) -> dict[str, Any]:
                 return describe_sequence(opened)
             if is_sequence:
                 group, meta, rows = open_group(opened, frame or 0)
-                grids = [
-                    _describe_compressed_grid(grid, _packed_lengths(group, grid.get(SECTIONS_OF, row)))
-                    for row, grid in ((row, meta["grids"][row]) for row in rows)
-                ]
+                grids = []
+                for row in rows:
+                    grid = meta["grids"][row]
+                    lengths = _packed_lengths(group, grid.get(SECTIONS_OF, row))
+                    grids.append(_describe_compressed_grid(grid, lengths))
                 return {"format": ".fcodec", "kind": "frame", "frame": frame, "grids": grids}
             grids = [_describe_compressed_grid(grid, _lengths(opened, row)) for row, grid in enumerate(meta["grids"])]
             return {"format": ".fcodec", "kind": meta["kind"], "settings": meta.get("settings", {}), "grids": grids}

@@ -142,9 +142,11 @@ class CollectionTraining:
         Raises:
             UsageError: a number is not finite.
         """
+        if not self.details:
+            return [None] * len(self.assets)
         level, step = self.settings.detail_level, self._detail_step or self._step_of_details()
         found = [Details(level, step, frozen_latents(each, step)) for each in self.details]
-        return [each if each.numbers.any() else None for each in found] or [None] * len(self.assets)
+        return [each if each.numbers.any() else None for each in found]
 
     @torch.no_grad()
     def begin_near(self, latents: Tensor) -> None:
@@ -231,7 +233,8 @@ class CollectionTraining:
             outputs = partial(self._outputs, *self._probes())
             self._weight_steps = balanced_steps(self.network, self.settings.weight_bits, outputs)
         self._latent_step = self._latent_step or latent_step_for(self.latents, self.settings.latent_bits)
-        self._detail_step = self._detail_step or self._step_of_details()
+        if self.details:
+            self._detail_step = self._detail_step or self._step_of_details()
 
     def _no_details(self, spec: RecursiveSpec) -> list[Tensor]:
         """[cells, D] zeros for each object."""
@@ -241,7 +244,7 @@ class CollectionTraining:
         return [torch.zeros(tree.num_cells[level], spec.latent).to(self.device) for tree in self.trees] if level else []
 
     def _step_of_details(self) -> int:
-        return latent_step_for(torch.cat([each.flatten() for each in self.details] or [self.latents]), _DETAIL_BITS)
+        return latent_step_for(torch.cat(list(self.details)), _DETAIL_BITS)
 
     def _added(self, numbers: Sequence[int]) -> tuple[int, Tensor] | None:
         """What is added to the latents of some objects."""

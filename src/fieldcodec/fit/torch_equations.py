@@ -219,13 +219,15 @@ class TorchEquations(NormalEquations):
 
 def _parts(lattice: Lattice, device: torch.device, part_leaves: int) -> Iterator[_Part]:
     """All leaves by their phases, at most `part_leaves` at once."""
-    nodes, width = lattice.nodes, lattice.weights.shape[2]
+    nodes = lattice.nodes
+    weights = (np.array(basis.leaf_weights(nodes.stride, nodes.degree)) / basis.WEIGHT_ONE).astype(np.float32)
+    width = weights.shape[2]
     phases, group = np.unique(nodes.leaf_phases, axis=0, return_inverse=True)
     for number, of_axes in enumerate(phases):
         rows = np.flatnonzero(group == number)
         used = basis.nodes_used(of_axes, nodes.stride, nodes.degree)
         wx, wy, wz = (
-            torch.from_numpy(np.ascontiguousarray(lattice.weights[phase, :, :count])).to(device)
+            torch.from_numpy(np.ascontiguousarray(weights[phase, :, :count])).to(device)
             for phase, count in zip(of_axes, used, strict=True)
         )
         for start in range(0, len(rows), part_leaves):

@@ -32,17 +32,19 @@ class Lattice:
 
     @cached_property
     def _exact_weights(self) -> np.ndarray:
-        return np.array(basis.leaf_weights(self.nodes.stride, self.nodes.degree))
+        """[stride, window * 8]: `basis.leaf_weights` in the order of kernels."""
+        weights = np.array(basis.leaf_weights(self.nodes.stride, self.nodes.degree))
+        return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(len(weights), -1)
 
     @cached_property
-    def weights(self) -> np.ndarray:
-        """[stride, 8, window] float32: `basis.leaf_weights` as parts of one."""
+    def _weights(self) -> np.ndarray:
+        """The same as parts of one, float32."""
         return (self._exact_weights / basis.WEIGHT_ONE).astype(np.float32)
 
     @cached_property
     def _taps(self) -> tuple[int, ...]:
         """Tells kernels the window, see there."""
-        return tuple(range(self._exact_weights.shape[2]))
+        return tuple(range(self._exact_weights.shape[1] // 8))
 
     def evaluate(self, coefficients: np.ndarray) -> np.ndarray:
         """[N, 512] float32: values at all leaf voxels, of [n] coefficients."""
@@ -51,7 +53,7 @@ class Lattice:
             np.asarray(coefficients, np.float32),
             self.nodes.leaf_table,
             self.nodes.leaf_phases,
-            _by_node(self.weights),
+            self._weights,
             self._taps,
             0,
             values,
@@ -71,27 +73,27 @@ class Lattice:
         """
         coefficients = np.asarray(integers, np.float64)
         table, phases = self.nodes.leaf_table[leaves], self.nodes.leaf_phases[leaves]
-        unit, weights = factor / float(1 << basis.VALUE_BITS), _by_node(self._exact_weights)
+        unit = factor / float(1 << basis.VALUE_BITS)
         for start in range(0, len(total), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(total)))
             values = np.empty((rows.stop - start, 512), np.float64)
-            kernels.evaluate(coefficients, table, phases, weights, self._taps, start, values)
+            kernels.evaluate(coefficients, table, phases, self._exact_weights, self._taps, start, values)
             sums = total[rows] + np.rint(values * unit)
             total[rows] = np.clip(sums, -MAX_FIXED, MAX_FIXED).astype(np.int32)
 
     def adjoint(self, values: np.ndarray) -> np.ndarray:
         """[n] float32: the transposed map of `evaluate`, of [N, 512] float32."""
-        return self._adjoint(values, self.weights)
+        return self._adjoint(values, self._weights)
 
     def diagonal(self, importance: np.ndarray) -> np.ndarray:
         """[n] float32: the diagonal of `normal` for [N, 512] float32 importance."""
-        return self._adjoint(importance, self.weights**2)
+        return self._adjoint(importance, self._weights**2)
 
     def _adjoint(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.adjoint(np.ascontiguousarray(values, np.float32), table, phases, _by_node(weights), self._taps, parts)
+        kernels.adjoint(np.ascontiguousarray(values, np.float32), table, phases, weights, self._taps, parts)
         kernels.scatter(parts, table, total)
         return total
 
@@ -100,8 +102,7 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        weights = _by_node(self.weights)
-        kernels.normal(coefficients, importance, np.float32(scale), table, phases, weights, self._taps, parts)
+        kernels.normal(coefficients, importance, np.float32(scale), table, phases, self._weights, self._taps, parts)
         kernels.scatter(parts, table, total)
         return total
 
@@ -111,8 +112,3 @@ class Lattice:
         steps = np.eye(3, dtype=np.int64)
         sides = [self.nodes.find(self.nodes.cells + sign * step) for step in steps for sign in (-1, 1)]
         return np.ascontiguousarray(np.stack(sides, axis=1).reshape(-1, 3, 2))
-
-
-def _by_node(weights: np.ndarray) -> np.ndarray:
-    """[stride, 8, window] -> [stride, window * 8], as kernels take them."""
-    return np.ascontiguousarray(weights.transpose(0, 2, 1)).reshape(len(weights), -1)

@@ -73,6 +73,27 @@ def _trained(settings: CollectionSettings, assets: Sequence[AnyAsset] = BALLS, *
     return training
 
 
+def _resumed(
+    settings: CollectionSettings,
+    assets: Sequence[AnyAsset],
+    path: Path,
+    stop: int,
+    threads: tuple[int | None, int | None] = (None, None),
+) -> CollectionTraining:
+    """Trained to step `stop`, saved in `path`, loaded by another training and trained to the end there."""
+    first = CollectionTraining(assets, settings, threads=threads[0])
+    for _ in first.run():
+        if first.step == stop:
+            save_checkpoint(path, first)
+            break
+    second = CollectionTraining(assets, settings, threads=threads[1])
+    load_checkpoint(path, second)
+    assert second.step == stop
+    for _ in second.run():
+        pass
+    return second
+
+
 def _everything(training: CollectionTraining) -> list[torch.Tensor]:
     return [*(each.detach().clone() for each in training.network.parameters()), training.latents.detach().clone()]
 
@@ -100,16 +121,7 @@ def test_the_same_numbers_with_any_number_of_threads() -> None:
 @pytest.mark.parametrize("stop", [13, 35])  # before and after rounding begins
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(tmp_path: Path, stop: int) -> None:
     whole = _trained(SETTINGS)
-    first = CollectionTraining(BALLS, SETTINGS)
-    for _ in first.run():
-        if first.step == stop:
-            save_checkpoint(tmp_path / "state", first)
-            break
-    second = CollectionTraining(BALLS, SETTINGS)
-    load_checkpoint(tmp_path / "state", second)
-    assert second.step == stop
-    for _ in second.run():
-        pass
+    second = _resumed(SETTINGS, BALLS, tmp_path / "state", stop)
     assert all(torch.equal(a, b) for a, b in zip(_everything(whole), _everything(second), strict=True))
     assert second.latent_step == whole.latent_step
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
@@ -217,14 +229,7 @@ def test_opacities_beyond_none_and_all_are_no_errors() -> None:
 def test_mixed_trainings_stop_go_on_and_end_the_same(tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=12)
     straight = _trained(settings, MIXED, threads=1)
-    stopped = CollectionTraining(MIXED, settings, threads=2)
-    for _ in zip(range(9), stopped.run(), strict=False):
-        pass
-    save_checkpoint(tmp_path / "state", stopped)
-    resumed = CollectionTraining(MIXED, settings, threads=3)
-    load_checkpoint(tmp_path / "state", resumed)
-    for _ in resumed.run():
-        pass
+    resumed = _resumed(settings, MIXED, tmp_path / "state", 9, threads=(2, 3))
     assert all(torch.equal(a, b) for a, b in zip(_everything(straight), _everything(resumed), strict=True))
 
 
@@ -300,15 +305,7 @@ def test_details_are_trained_with_networks_and_go_on(tmp_path: Path) -> None:
     settings = replace(SETTINGS, detail_level=2)
     whole = _trained(settings)
     assert [each.shape for each in whole.details] == [(tree.num_cells[2], settings.latent) for tree in whole.trees]
-    first = CollectionTraining(BALLS, settings)
-    for _ in first.run():
-        if first.step == 35:
-            save_checkpoint(tmp_path / "state", first)
-            break
-    second = CollectionTraining(BALLS, settings)
-    load_checkpoint(tmp_path / "state", second)
-    for _ in second.run():
-        pass
+    second = _resumed(settings, BALLS, tmp_path / "state", 35)
     assert all(torch.equal(a, b) for a, b in zip(_everything(whole), _everything(second), strict=True))
     for mine, other in zip(whole.stored_details, second.stored_details, strict=True):
         assert mine is not None

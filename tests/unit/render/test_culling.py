@@ -20,7 +20,6 @@ from fieldcodec.render.painters import UP, lamp_direction
 from fieldcodec.render.picture import default_camera, needs_of, render, resolved
 from fieldcodec.render.ray_tree import Meaning, ray_tree
 from fieldcodec.volume.compressed import CompressedVolume
-from fieldcodec.volume.leaf_values import LeafValues
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FOG = RenderOptions(look=Look.FOG, value_range=(0.0, 1.0), density=2.0)
@@ -51,21 +50,6 @@ def decoded_fog() -> SparseGrid:
     return whole
 
 
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many leaves are decoded, one entry for each time."""
-    counts: list[int] = []
-    decode = LeafValues.leaves
-
-    def counted(values: LeafValues, rows: np.ndarray | slice) -> np.ndarray:
-        result = decode(values, rows)
-        counts.append(len(result))
-        return result
-
-    monkeypatch.setattr(LeafValues, "leaves", counted)
-    return counts
-
-
 def zoomed(grid: SparseGrid, options: RenderOptions, factor: float, shift: float = 0.0, **others: object) -> Camera:
     """The middle of the grid, or beside it: by a share of the longest side of its box."""
     camera = default_camera((grid,), options, **{**SMALL, **others})
@@ -93,14 +77,14 @@ def zoomed(grid: SparseGrid, options: RenderOptions, factor: float, shift: float
     ],
 )
 def test_pictures_are_the_same_from_fewer_leaves(
-    decoded: list[int], options: RenderOptions, factor: float, shift: float, most: float, orthographic: bool
+    decoded_leaves: list[int], options: RenderOptions, factor: float, shift: float, most: float, orthographic: bool
 ) -> None:
     whole = decoded_fog()
     for direction in (None, (0.0, -1.0, 0.2)) if options.look is not Look.SLICE else (None,):
         camera = zoomed(whole, options, factor, shift, orthographic=orthographic, direction=direction)
-        decoded.clear()
+        decoded_leaves.clear()
         found = render(fog(), camera, options)
-        assert sum(decoded) < most * whole.topology.num_leaves
+        assert sum(decoded_leaves) < most * whole.topology.num_leaves
         assert np.array_equal(found, render(whole, camera, options))
         assert len(np.unique(found.reshape(-1, 3), axis=0)) > 15
 
@@ -118,11 +102,11 @@ def test_all_kinds_of_values_are_decoded_in_part(name: str) -> None:
         assert np.array_equal(render(volume, camera, options), render(whole, camera, options))
 
 
-def test_slices_choose_their_camera_by_the_tree(decoded: list[int]) -> None:
+def test_slices_choose_their_camera_by_the_tree(decoded_leaves: list[int]) -> None:
     whole = decoded_fog()
-    decoded.clear()
+    decoded_leaves.clear()
     found = render(fog(), None, SLICE)
-    assert 0 < sum(decoded) < 0.3 * whole.topology.num_leaves
+    assert 0 < sum(decoded_leaves) < 0.3 * whole.topology.num_leaves
     assert np.array_equal(found, render(whole, None, SLICE))
 
 
@@ -135,12 +119,12 @@ def test_slices_choose_their_camera_by_the_tree(decoded: list[int]) -> None:
         replace(MAXIMUM, value_range=None),
     ],
 )
-def test_what_all_values_decide_needs_all(decoded: list[int], options: RenderOptions) -> None:
+def test_what_all_values_decide_needs_all(decoded_leaves: list[int], options: RenderOptions) -> None:
     whole = decoded_fog()
     camera = zoomed(whole, options, 5)
-    decoded.clear()
+    decoded_leaves.clear()
     found = render(fog(), camera, options)
-    assert sum(decoded) == whole.topology.num_leaves
+    assert sum(decoded_leaves) == whole.topology.num_leaves
     assert np.array_equal(found, render(whole, camera, options))
 
 

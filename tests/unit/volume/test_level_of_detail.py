@@ -19,7 +19,6 @@ from fieldcodec.metrics.ssim import ssim
 from fieldcodec.volume import partial
 from fieldcodec.volume.compressed import CompressedVolume, open_volume
 from fieldcodec.volume.compressed_grid import CompressedGrid
-from fieldcodec.volume.leaf_values import LeafValues
 from fieldcodec.volume.level_of_detail import has_own_distance
 from fieldcodec.volume.quality import Quality
 from fieldcodec.volume.sections import STORED_LEVEL
@@ -212,27 +211,18 @@ def test_a_box_of_whole_coarse_voxels_is_the_decoded_box_made_coarser() -> None:
     assert expected.active_values().max() > 0
 
 
-def test_a_box_of_a_level_decodes_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    decode = LeafValues.leaves
-
-    def counted(values: LeafValues, rows: np.ndarray | slice) -> np.ndarray:
-        result = decode(values, rows)
-        asked.append(len(result))
-        return result
-
-    monkeypatch.setattr(LeafValues, "leaves", counted)
+def test_a_box_of_a_level_decodes_what_it_needs(decoded_leaves: list[int]) -> None:
     fog().to_grids(bbox=[16, 32, 16, 23, 39, 23], level=2)
-    assert sum(asked) == 1
+    assert sum(decoded_leaves) == 1
     sections = {name: data for name, data in torus().grids[0].sections.items() if name != "leaf masks"}
     without = CompressedVolume((CompressedGrid(torus().grids[0].meta, sections),))
     assert without.to_grids(bbox=[5, -11, -7, 41, 13, 10], level=1)[0].topology.num_leaves
     kept = fog(stored_level=1).grids[0]
     alone = {name: data for name, data in kept.sections.items() if name == STORED_LEVEL}
-    asked.clear()
+    decoded_leaves.clear()
     for level in (1, 2):
         CompressedVolume((CompressedGrid(kept.meta, alone),)).to_grids(bbox=[16, 32, 16, 23, 39, 23], level=level)
-    assert sum(asked) == 2
+    assert sum(decoded_leaves) == 2
 
 
 def test_refused_levels() -> None:

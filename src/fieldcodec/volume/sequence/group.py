@@ -175,30 +175,25 @@ class _GridTable:
         known = self._by_identity.get(id(grid))
         if known is not None and known not in taken:
             return known
-        meta = {key: value for key, value in grid.meta.items() if key not in ("reference", SECTIONS_OF)}
+        meta = {key: value for key, value in grid.meta.items() if key != "reference"}
         if grid.reference is not None:
             if id(grid.reference) not in self._by_identity:
                 raise ValueError(f"grid {grid.name!r} refers to a grid that is not earlier in its group")
             meta["reference"] = self._by_identity[id(grid.reference)]
         owner = self._by_sections.get(id(grid.sections)) if grid.sections else None
+        sections = grid.sections
         if owner is not None and self.descriptions[owner] != meta:
-            meta[SECTIONS_OF] = owner
-            return self._append(grid, meta, {})
-        content = _digest(meta, grid.sections)
+            meta[SECTIONS_OF], sections = owner, {}
+        content = _digest(meta, sections)
         row = self._by_content.get(content)
         if row is None or row in taken:
-            row = self._append(grid, meta, grid.sections)
+            row = len(self.descriptions)
+            self.descriptions.append(meta)
+            self.sections.append(sections)
             self._by_content.setdefault(content, row)
             self._by_sections.setdefault(id(grid.sections), row)
         self._by_identity[id(grid)] = row
         return row
-
-    def _append(self, grid: CompressedGrid, meta: dict[str, Any], sections: Mapping[str, bytes]) -> int:
-        """Position of a new row."""
-        self.descriptions.append(meta)
-        self.sections.append(sections)
-        self._by_identity[id(grid)] = len(self.descriptions) - 1
-        return len(self.descriptions) - 1
 
 
 def _digest(meta: dict[str, Any], sections: Mapping[str, bytes]) -> bytes:
