@@ -33,13 +33,14 @@ from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.grid.coarsen import coarsened
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.threads import VARIABLE
 
 FOLDER = "levels"
 DEFAULT = ("smoke", "cloud", "iguana", "bunny")
 STORED = (0, 1, 2)
 LEVELS = (0, 1, 2, 3)  # 0: full resolution
 _ROUNDS = 3
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ONE_THREAD = {VARIABLE: "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def measure_row(grid: SparseGrid, settings: fc.VolumeSettings, folder: Path) -> list[dict[str, Any]]:

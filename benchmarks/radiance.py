@@ -29,7 +29,6 @@ import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.cli.radiance_views import measured_facts
-from fieldcodec.coding.threads import available_threads
 from fieldcodec.io.posed import PosedScene, read_posed
 from fieldcodec.nets.device import choose_device
 from fieldcodec.radiance.field import RadianceField
@@ -37,6 +36,7 @@ from fieldcodec.radiance.fit import fit_scene
 from fieldcodec.radiance.measure import ViewQuality, measure_views
 from fieldcodec.radiance.settings import PRESETS, RadianceSettings
 from fieldcodec.radiance.volume import demands, from_volumes, to_volumes
+from fieldcodec.threads import available_threads
 
 RESULTS = Path(__file__).parent / "results" / "radiance"
 _PARTS = ("train", "val", "test")

@@ -23,7 +23,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from rows import chosen_rows
@@ -33,6 +32,7 @@ import fieldcodec as fc
 from fieldcodec.bench.machine import commit, machine
 from fieldcodec.cli.console import to_json_text
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.threads import VARIABLE, available_threads
 from fieldcodec.volume.compressed import CompressedVolume
 from fieldcodec.volume.fields import FieldEvaluator
 from fieldcodec.volume.network_chain import expert_field
@@ -57,14 +57,13 @@ def measure_row(grid: SparseGrid, compressed: CompressedVolume, count: int, nano
     times: dict[str, dict[str, float]] = {}
     with TemporaryDirectory() as folder:
         samplers = _samplers_in_c(Path(folder), decoded, points, nanovdb)
-        most = numba.get_num_threads()
-        for threads in [threads for threads in THREADS if threads <= most]:
-            numba.set_num_threads(threads)
+        for threads in [threads for threads in THREADS if threads <= available_threads()]:
+            os.environ[VARIABLE] = str(threads)
             best = times[str(threads)] = {}
             for _ in range(_ROUNDS):
                 for name, taken in (samplers(threads) | _ours(compressed, decoded, access, points)).items():
                     best[name] = min(taken, best.get(name, np.inf))
-        numba.set_num_threads(most)
+            del os.environ[VARIABLE]
     return {
         "points": count, "share_active": float(access.active_at(points, space="index").mean()),
         "leaves": decoded.topology.num_leaves, "active_voxels": decoded.topology.num_active_voxels,

@@ -2,13 +2,19 @@
 
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fieldcodec.grid.build import grid_of_dense
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.jit import RowKernel
+from fieldcodec.threads import VARIABLE
+
+OnThreads = Callable[[int, Callable[[], Any]], Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +35,22 @@ def _named_by(variable: str, what: str) -> Path:
     if not path:
         pytest.skip(f"{variable} does not name {what}")
     return Path(path)
+
+
+@pytest.fixture
+def on_threads(monkeypatch: pytest.MonkeyPatch) -> OnThreads:
+    """What a function gives where kernels share their rows, however few, among so many threads."""
+
+    def parts(_: RowKernel, rows: int, threads: int) -> int:
+        return min(rows, 2 * threads) if threads > 1 else 1
+
+    def run(threads: int, function: Callable[[], Any]) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setenv(VARIABLE, str(threads))
+            patched.setattr(RowKernel, "_num_parts", parts)
+            return function()
+
+    return run
 
 
 @pytest.fixture

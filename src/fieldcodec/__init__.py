@@ -19,14 +19,8 @@ costs nothing.
 """
 
 import os
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-# numba's pool of TBB threads can hang when the interpreter ends; OpenMP comes first wherever it is found.
-os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
-if "numba" in sys.modules:  # it has read its settings already
-    sys.modules["numba"].config.THREADING_LAYER_PRIORITY = os.environ["NUMBA_THREADING_LAYER_PRIORITY"].split()
 
 # Threads that wait for others sleep: by default they spin, which takes a busy machine three times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -161,6 +161,7 @@ def test_missing_and_foreign_inputs(tmp_path: Path, smoke: Path, capsys: pytest.
     ):
         assert "does not exist" in error_of(capsys, 3, *command)
     odd.write_bytes(b"what is this")
+    assert "named by --output small.fcodec" in error_of(capsys, 2, "encode", odd, "small.fcodec")
     assert "allowed are .vdb" in error_of(capsys, 3, "encode", odd)
     assert "has no number" in error_of(capsys, 3, "encode", tmp_path, "-o", tmp_path / "x.fcodec")
     broken = tmp_path / "broken.vdb"

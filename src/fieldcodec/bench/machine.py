@@ -7,10 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
 
 import fieldcodec
+from fieldcodec.threads import available_threads
 
 _PACKAGES = ("numpy", "numba", "blosc", "zfpy", "pysz", "DracoPy")
 
@@ -21,7 +21,7 @@ def machine(device: str) -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "threads_numba": numba.get_num_threads(),
+        "threads_kernels": available_threads(),
         "memory_bytes": _memory_bytes(),
         "device": device,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

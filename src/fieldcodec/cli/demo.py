@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, say, to_json_text
+from fieldcodec.cli.first_run import helped_by_others
 from fieldcodec.cli.inputs import ConversionOptions, read_input
 from fieldcodec.cli.measure import encode_and_measure
 from fieldcodec.cli.options import parse_options
@@ -45,6 +46,11 @@ def parse(arguments: Sequence[str]) -> Demo:
 
 
 def run(options: Demo) -> ExitCode:
+    with helped_by_others():
+        return _run(options)
+
+
+def _run(options: Demo) -> ExitCode:
     folder = options.output
     try:
         folder.mkdir(parents=True, exist_ok=True)

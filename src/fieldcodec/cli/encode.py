@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 from fieldcodec.cli.collections.choose import wants_collection
 from fieldcodec.cli.collections.encode import EncodeCollection, encode_objects, parse_collection
 from fieldcodec.cli.console import ProgressBars, result_json, say
+from fieldcodec.cli.first_run import helped_by_others
 from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, select_grids, split_names, without_opaque
 from fieldcodec.cli.measure import encode_and_measure
 from fieldcodec.cli.options import parse_options, switches_of, take_values, value_of
@@ -93,6 +94,14 @@ def run(options: Encode | EncodeCollection) -> ExitCode:
         return encode_objects(options)
     if not options.inputs:
         raise UsageError("an input is required: a file, or a pattern of the names of frames in quotes")
+    if options.output is None and len(options.inputs) > 1 and options.inputs[-1].suffix == ".fcodec":
+        name = options.inputs[-1]
+        raise UsageError(f"{name} stands among the inputs; the file to be written is named by --output {name}")
+    with helped_by_others():
+        return _encode(options)
+
+
+def _encode(options: Encode) -> ExitCode:
     source = options.inputs[0]
     if len(options.inputs) > 1 or options.append or source.is_dir() or is_pattern(source):
         return encode_frames(options)

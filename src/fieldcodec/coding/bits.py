@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 
 @kernel

@@ -17,7 +17,7 @@ from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.coefficient_learners import BLEND, FAST, LOCAL, NUM_CLASSES, PLANE, POOLED, SLOW
 from fieldcodec.coding.coefficient_prediction import NEAR_WEIGHTS, NUM_NEAR, STENCIL_SIZE
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 VALUE_LIMIT = (1 << 15) - 1
 PARENT_LEVELS = 8
@@ -294,7 +294,7 @@ def code_group(coder, buffer, values, known, learners, mixture):  # type: ignore
     predictions = np.zeros(learning.NUM_PREDICTORS, np.int64)
     surprise = np.int64(0)  # how often a silence has ended of late, in 1/64
     for i in range(values.size):
-        buffer = rc.reserve(coder, buffer, _DECISIONS)
+        buffer = rc.reserve(coder, buffer, np.int64(_DECISIONS))
         rows = known.rows[i]
         count, silent = 0, True
         for k in range(STENCIL_SIZE):

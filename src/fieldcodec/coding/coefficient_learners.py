@@ -18,7 +18,7 @@ import numpy as np
 
 from fieldcodec.coding import coefficient_prediction as prediction
 from fieldcodec.coding.coefficient_prediction import NEAR_WEIGHTS, NUM_NEAR, STENCIL_SIZE
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 BLEND, LOCAL, SLOW, FAST, POOLED, PLANE = range(6)
 NUM_PREDICTORS = 6

@@ -10,7 +10,7 @@ Fields are in 1/64 of a quantiser step (`FRACTION_BITS`).
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 FRACTION_BITS = 6
 _REACH = 2
@@ -100,14 +100,16 @@ def plane_weights(patterns, flatness):  # type: ignore[no-untyped-def]
             matrix[a, a] = flatness
         for k in range(STENCIL_SIZE):
             if (patterns[p] >> k) & 1:
-                row[1:] = STENCIL[k]
+                for a in range(3):
+                    row[1 + a] = STENCIL[k, a]
                 for a in range(4):
                     for b in range(4):
                         matrix[a, b] += _FIT_WEIGHTS[k] * row[a] * row[b]
         determinant = _invert4(matrix, inverse)
         for k in range(STENCIL_SIZE):
             if (patterns[p] >> k) & 1:
-                row[1:] = STENCIL[k]
+                for a in range(3):
+                    row[1 + a] = STENCIL[k, a]
                 for a in range(4):
                     total = np.int64(0)
                     for b in range(4):

@@ -18,7 +18,7 @@ from fieldcodec.coding import coefficient_learners as learning
 from fieldcodec.coding import coefficient_prediction as prediction
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.coding.groups import Group, decode_groups, encode_groups
-from fieldcodec.coding.threads import map_threads
+from fieldcodec.threads import map_threads
 
 GROUP_NODES = 32768  # up to 3 % smaller than groups of 8192, up to 2 % larger than one stream; 0.1 s to decode
 VALUE_LIMIT = kernels.VALUE_LIMIT

@@ -10,7 +10,7 @@ import numpy as np
 
 from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.bytestream import ByteReader
-from fieldcodec.coding.threads import map_threads
+from fieldcodec.threads import map_threads
 
 Group = tuple[int, int]  # the first, and the one after the last
 GroupCoder = Callable[[np.ndarray, np.ndarray, Group], np.ndarray]  # coder, buffer, group -> buffer

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 _CONTEXTS = 8
 LIMIT = 1 << 61
@@ -14,7 +14,7 @@ def _code(coder, buffer, values):  # type: ignore[no-untyped-def]
     models = rc.new_models(_CONTEXTS * rc.GOLOMB_MODELS)
     context = 0
     for i in range(values.size):
-        buffer = rc.reserve(coder, buffer, rc.GOLOMB_DECISIONS)
+        buffer = rc.reserve(coder, buffer, np.int64(rc.GOLOMB_DECISIONS))
         value = rc.code_signed(coder, buffer, models, context * rc.GOLOMB_MODELS, values[i])
         values[i] = value
         size = 0  # the next number's models depend on the bit length of this one

@@ -10,8 +10,8 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import kernel
 
 MISSING, LATER, KNOWN = 0, 1, 2  # a neighbouring leaf: not in the tree, in the tree but not coded, coded
 MIXED, FULL, EMPTY = 0, 1, 2
@@ -196,7 +196,7 @@ def code_group(coder, buffer, masks, cells, table, first, last, hints, classes, 
     slots, inputs = np.zeros(num, np.int64), np.zeros(num, np.int64)
     rows, guess, state = np.zeros(SIDE * SIDE, np.int64), np.zeros(SIDE * SIDE, np.int64), np.zeros(27, np.int64)
     for leaf in range(first, last):
-        buffer = rc.reserve(coder, buffer, LEAF_DECISIONS)
+        buffer = rc.reserve(coder, buffer, np.int64(LEAF_DECISIONS))
         _gather_known(masks, cells, table, leaf, first, rows, state)
         expected = MIXED
         if hinted:

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import inlined, kernel
+from fieldcodec.jit import inlined, kernel
 
 STRETCH_LIMIT = 2800  # in 1/256: probabilities from 1.8e-5
 _COUNTER_BITS = 22

@@ -4,8 +4,8 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import kernel
 
 INACTIVE, ACTIVE, CHILD = 0, 1, 2
 _BEFORE, _AFTER = 2, 1  # halo of the padded box on the low and on the high side
@@ -150,7 +150,7 @@ def code_flags(coder, buffer, bits):  # type: ignore[no-untyped-def]
     models = rc.new_models(2)
     previous = 0
     for i in range(bits.size):
-        buffer = rc.reserve(coder, buffer, 1)
+        buffer = rc.reserve(coder, buffer, np.int64(1))
         bits[i] = rc.code_adaptive(coder, buffer, models, previous, np.int64(bits[i]))
         previous = bits[i]
     return buffer

@@ -4,8 +4,8 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import kernel
 
 MAX_PALETTE = 16
 ABSENT = 255  # a slot without a coded value
@@ -37,7 +37,8 @@ def index_values(rows, palette, indices):  # type: ignore[no-untyped-def]
                 found = i
                 break
         if found < 0:
-            palette[known] = rows[k]
+            for b in range(rows.shape[1]):  # one by one: see `fieldcodec.jit`
+                palette[known, b] = rows[k, b]
             found = known
             known += 1
             if known > MAX_PALETTE:
@@ -117,9 +118,9 @@ def _code_symbol(coder, buffer, states, side, before, here, size, value, mix, sl
     """Code the palette index of one slot with contexts of the nearest values before it."""
     counts, weights, logistic = mix
     volume = side**3
-    sx, gx = _look_back(states, side, before, here // volume, here % volume, 0)
-    sy, gy = _look_back(states, side, before, here // volume, here % volume, 1)
-    sz, gz = _look_back(states, side, before, here // volume, here % volume, 2)
+    sx, gx = _look_back(states, side, before, here // volume, here % volume, np.int64(0))
+    sy, gy = _look_back(states, side, before, here // volume, here % volume, np.int64(1))
+    sz, gz = _look_back(states, side, before, here // volume, here % volume, np.int64(2))
     bases = (
         sx + 17 * (sy + 17 * (sz + 17 * (min(gx, 1) + 2 * min(gy, 1) + 4 * min(gz, 1)))),
         sz + 17 * (gz + 8 * (sy + 17 * gy)),
@@ -167,12 +168,12 @@ def code_group(coder, buffer, states, side, before, size, logistic):  # type: ig
         if first < 0:
             continue
         if first == here:
-            buffer = rc.reserve(coder, buffer, 1)
-            uniform[here] = rc.code_adaptive(coder, buffer, models, 0, np.int64(uniform[here]))
+            buffer = rc.reserve(coder, buffer, np.int64(1))
+            uniform[here] = rc.code_adaptive(coder, buffer, models, np.int64(0), np.int64(uniform[here]))
         elif uniform[first]:
             states[here] = states[first]
             continue
-        buffer = rc.reserve(coder, buffer, MAX_PALETTE)
+        buffer = rc.reserve(coder, buffer, np.int64(MAX_PALETTE))
         states[here] = _code_symbol(
             coder, buffer, states, side, before, np.int64(here), size, np.int64(given[here]), mix, slots, inputs
         )

@@ -16,8 +16,8 @@ tells a stream that ran out from one that was read to its end.
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.errors import FormatError
+from fieldcodec.jit import kernel
 
 PROB_BITS = 16
 PROB_ONE = 1 << PROB_BITS
@@ -79,8 +79,9 @@ def reserve(state, buffer, decisions):  # type: ignore[no-untyped-def]
     need = state[_POSITION] + state[_PENDING] + 2 * decisions + 16
     if need <= buffer.size:
         return buffer
-    larger = np.zeros(max(need, 2 * buffer.size), np.uint8)
-    larger[: state[_POSITION]] = buffer[: state[_POSITION]]
+    larger = np.empty(max(need, 2 * buffer.size), np.uint8)
+    for i in range(state[_POSITION]):
+        larger[i] = buffer[i]
     return larger
 
 
@@ -163,7 +164,7 @@ def is_finished(state, data):  # type: ignore[no-untyped-def]
 
 def finished(state: np.ndarray, buffer: np.ndarray) -> bytes:
     """End an encoder's stream and return its bytes."""
-    buffer = reserve(state, buffer, 0)
+    buffer = reserve(state, buffer, np.int64(0))
     return buffer[: finish(state, buffer)].tobytes()
 
 

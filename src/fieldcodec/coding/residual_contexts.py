@@ -5,8 +5,8 @@ All are compiled into the kernels that call them.
 
 import numpy as np
 
-from fieldcodec.coding.jit import inlined
 from fieldcodec.coding.residual_passes import WEIGHT_BITS
+from fieldcodec.jit import inlined
 
 FINEST = 100  # per cent
 SUM_LIMIT = 1 << 40  # of the numbers that enter sums

@@ -9,7 +9,6 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.residual_contexts import (
     MAX_LENGTH,
     SUM_LIMIT,
@@ -26,6 +25,7 @@ from fieldcodec.coding.residual_contexts import (
 )
 from fieldcodec.coding.residual_passes import MAX_WINDOW, NUM_PASSES
 from fieldcodec.coding.residual_windows import gather
+from fieldcodec.jit import inlined, kernel
 
 MAX_SPECIALS = 7
 SHIFT_LIMIT = 24
@@ -172,7 +172,7 @@ def _code_leaf_flags(coder, buffer, values, predictions, masks, around, step, ke
             for voxel in range(512):
                 if masks[leaf, voxel >> 3] >> (voxel & 7) & 1:
                     given |= quantised(minus(values[leaf, voxel], predictions[leaf, voxel]), step, keep) != 0
-        buffer = rc.reserve(coder, buffer, 1)
+        buffer = rc.reserve(coder, buffer, np.int64(1))
         coded[leaf] = rc.code_adaptive(coder, buffer, models, context, given)
     return buffer, coded
 
@@ -277,7 +277,8 @@ def code_group(coder, buffer, values, predictions, masks, around, settings, spec
     kinds = np.full(values.shape if specials.size else (1, 1), _UNKNOWN, np.int8)
     for leaf in range(values.shape[0]):
         if not coded[leaf]:  # its errors are as good as known: none
-            values[leaf] = predictions[leaf]
+            for voxel in range(values.shape[1]):
+                values[leaf, voxel] = predictions[leaf, voxel]
             sizes[leaf] = 0
     near, near_sizes = np.zeros(MAX_WINDOW, np.int64), np.zeros(MAX_WINDOW, np.int32)
     near_kinds = np.zeros(MAX_WINDOW, np.int8)
@@ -290,7 +291,7 @@ def code_group(coder, buffer, values, predictions, masks, around, settings, spec
         for leaf in range(values.shape[0]):
             if not coded[leaf]:
                 continue
-            buffer = rc.reserve(coder, buffer, 256 * _VOXEL_DECISIONS)
+            buffer = rc.reserve(coder, buffer, np.int64(256 * _VOXEL_DECISIONS))
             gather(errors, 0, around[leaf], shape, near)
             gather(sizes, _UNKNOWN, around[leaf], shape, near_sizes)
             if specials.size:

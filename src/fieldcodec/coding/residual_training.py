@@ -5,7 +5,6 @@ Only an encoder does this, in floating point; the weights are stored as integers
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.coding.residual_passes import (
     MAX_TAPS,
     MAX_WINDOW,
@@ -16,6 +15,7 @@ from fieldcodec.coding.residual_passes import (
     plain_weights,
 )
 from fieldcodec.coding.residual_windows import gather
+from fieldcodec.jit import kernel
 
 SAMPLE_LEAVES = 1024
 _FLOOR = 0.3  # of a step: scatter that coding adds

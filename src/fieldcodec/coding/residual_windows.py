@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import inlined, kernel
 
 
 @kernel

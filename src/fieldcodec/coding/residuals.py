@@ -29,7 +29,7 @@ from fieldcodec.coding.neighbours import cells_and_table
 from fieldcodec.coding.residual_contexts import FINEST
 from fieldcodec.coding.residual_passes import WEIGHT_LIMIT, passes, plain_weights
 from fieldcodec.coding.residual_windows import around_leaves
-from fieldcodec.coding.threads import map_threads
+from fieldcodec.threads import map_threads
 
 ECONOMY_LIMIT = 250  # an encoder then leaves out whole leaves that are within a step
 COARSEST = 10  # per cent

@@ -21,8 +21,8 @@ import numpy as np
 
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
-from fieldcodec.coding.jit import inlined, kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import inlined, kernel
 
 REACH = 3
 SIDE = 8 + 2 * REACH
@@ -332,7 +332,7 @@ def code_group(coder, buffer, masks, logits, cells, table, first, last, tables):
     for leaf in range(first, last):
         if not _any_uncertain(logits[leaf]):
             continue
-        buffer = rc.reserve(coder, buffer, LEAF_DECISIONS)
+        buffer = rc.reserve(coder, buffer, np.int64(LEAF_DECISIONS))
         _gather(state, doubts, logits, masks, cells, table, leaf, first, bits, window, doubt)
         _code_leaf(
             coder, buffer, masks[leaf], logits[leaf], tables, model, room, (bits, window, doubt), state[leaf - first],

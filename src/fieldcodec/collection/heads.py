@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import UsageError
 from fieldcodec.grid.octree import Octree
 from fieldcodec.nets.fused_interpolation import LevelTable, first_layer_table, mix_levels
@@ -17,6 +16,7 @@ from fieldcodec.nets.modes import one_thread
 from fieldcodec.nets.recursive import RecursiveField
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 from fieldcodec.nets.siren import OMEGA_0, Siren
+from fieldcodec.threads import map_threads
 
 _POINTS_AT_ONCE = 1 << 14  # with 256 channels 16 MB for a hidden layer
 _POINTS_OF_A_JOB = 1 << 15

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from fieldcodec.grid.octree import Octree, cell_edge
+from fieldcodec.jit import kernel
 
 _BOUND_LODS = 7  # the finest level whose cells are visited one by one: 2 million
 _LEAK = 0.05  # of the faces of the outside may be inside before a hole in the shell is looked for
@@ -209,7 +209,7 @@ def _distance_bounds(octree: Octree) -> np.ndarray:
 # The functions below are compiled; numba infers their types, so they carry none.
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _root_of(parents, run):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     while parents[run] != run:
         parents[run] = parents[parents[run]]
@@ -217,7 +217,7 @@ def _root_of(parents, run):  # type: ignore[no-untyped-def]  # pragma: no cover 
     return run
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _join_runs(columns, starts, ends, side, regions):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Fills in the region of each run; returns which regions touch the border of the cube."""
     parents = np.arange(len(ends))
@@ -253,7 +253,7 @@ def _join_runs(columns, starts, ends, side, regions):  # type: ignore[no-untyped
     return open_regions
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _spread(labels, occupied, side):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Gives every empty cell the label of the labelled cell that is the fewest steps away; -1 where no way leads."""
     queue = np.empty(len(labels), np.int64)
@@ -276,7 +276,7 @@ def _spread(labels, occupied, side):  # type: ignore[no-untyped-def]  # pragma: 
                         tail += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_runs(cells, columns, starts, ends, side, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     for i in range(len(cells)):
         column = cells[i, 0] * side + cells[i, 1]
@@ -286,7 +286,7 @@ def _find_runs(cells, columns, starts, ends, side, rows):  # type: ignore[no-unt
         rows[i] = run if run < last and starts[run] <= cells[i, 2] else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest_along_lines(lines, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """One pass of an exact squared distance transform: the least of lines[j] + (i - j)^2 over j."""
     count = lines.shape[1]

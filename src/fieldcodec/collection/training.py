@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.collection.asset import AnyAsset
 from fieldcodec.collection.batches import Batch, BatchOptions, make_batch
 from fieldcodec.collection.losses import Losses, losses_of, radiance_at
@@ -26,6 +25,7 @@ from fieldcodec.nets.frozen_recursive import frozen_latents, latent_step_for, ro
 from fieldcodec.nets.modes import fitting_precision, one_thread
 from fieldcodec.nets.recursive import RecursiveField, new_latents
 from fieldcodec.nets.recursive_spec import Kind, RecursiveSpec
+from fieldcodec.threads import map_threads
 
 _BETAS = (0.9, 0.99)
 _REPORT_EVERY = 5

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fieldcodec.coding.bits import popcount
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 RANK_BITS = 8  # ranks that share an entry of a guide differ in this many low bits
 

@@ -7,8 +7,8 @@ voxel is done for a vector of them. Everything runs on one thread, in one order.
 import math
 
 import numpy as np
-from numba import njit
 
+from fieldcodec.jit import kernel
 from fieldcodec.lattice.refinement_kernels import ONE
 
 _BLOCK = 64  # voxels; what belongs to them stays in the first cache
@@ -17,7 +17,7 @@ _EPSILON = np.float32(1e-8)
 _SQUARES_DECAY = 0.999
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _draw(state, features, errors, importance, inputs, wanted, weights):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """A block of voxels at random (xorshift64*): inputs [27, block], -1..1; returns the generator's next state."""
     count = np.uint64(features.shape[0])
@@ -32,7 +32,7 @@ def _draw(state, features, errors, importance, inputs, wanted, weights):  # type
     return state
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _layer(inputs, weights, biases, outputs):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """outputs [m, block] = weights [n, m]^T inputs [n, block] + biases [m]."""
     for j in range(biases.size):
@@ -44,7 +44,7 @@ def _layer(inputs, weights, biases, outputs):  # type: ignore[no-untyped-def]  #
                 outputs[j, s] += weight * inputs[i, s]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _activate(values, slopes, leak):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Leaky rectifier within -1..1, in place; `slopes` get its derivatives."""
     for j in range(values.shape[0]):
@@ -55,7 +55,7 @@ def _activate(values, slopes, leak):  # type: ignore[no-untyped-def]  # pragma: 
             values[j, s] = min(max(value, np.float32(-1)), np.float32(1))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _add_gradients(inputs, backward, of_weights, of_biases):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Of a layer's weights [n, m] and biases [m], from derivatives by its outputs [m, block]."""
     for j in range(of_biases.size):
@@ -70,7 +70,7 @@ def _add_gradients(inputs, backward, of_weights, of_biases):  # type: ignore[no-
         of_biases[j] += total
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@kernel(fastmath=True)
 def _back(backward, weights, slopes, result):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """result [n, block] = slopes * weights [n, m] backward [m, block]: derivatives by what went into a rectifier."""
     for i in range(weights.shape[0]):
@@ -84,7 +84,7 @@ def _back(backward, weights, slopes, result):  # type: ignore[no-untyped-def]  #
             result[i, s] *= slopes[i, s]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _parts(flat, inputs, first, second):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Views of a network's tensors, which lie one after the other."""
     a = inputs * first
@@ -97,7 +97,7 @@ def _parts(flat, inputs, first, second):  # type: ignore[no-untyped-def]  # prag
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def optimise(parameters, widths, features, errors, importance, rates, decays, batch, one, leak, seed):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Adam on voxels drawn at random, in place.
 
@@ -146,7 +146,7 @@ def optimise(parameters, widths, features, errors, importance, rates, decays, ba
         _step_of_adam(parameters, gradients, mean, squares, rates[step], decays[step], step + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _step_of_adam(parameters, gradients, mean, squares, rate, decay, count):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     pace = np.float32(rate / (1 - decay**count))
     scale = np.float32(1 / math.sqrt(1 - _SQUARES_DECAY**count))

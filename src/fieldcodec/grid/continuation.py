@@ -45,12 +45,12 @@ def continue_distance(grid: SparseGrid) -> np.ndarray:
         stored = stored.astype(np.float32)
     background = _rounded_up(float(grid.background[0]))
     result, ranges = np.empty(stored.shape, np.float32), np.empty((len(stored), 2))
-    start(stored, topology.leaf_active, result, ranges)
+    start(len(stored), stored, topology.leaf_active, result, ranges)
     lengths = _lengths(grid, background) if _is_band(ranges, background) else None
     if lengths is not None:
         _solve(result, topology, lengths, background)
     least = 0.0 if lengths is None else background
-    finish(stored, topology.leaf_active, least, background if np.isfinite(background) else 0.0, result)
+    finish(len(stored), stored, topology.leaf_active, least, background if np.isfinite(background) else 0.0, result)
     return result
 
 
@@ -112,6 +112,6 @@ def _solve(result: np.ndarray, topology: Topology, lengths: np.ndarray, backgrou
     settings = (neighbours, topology.leaf_active, 1 / lengths, lowest, background, tolerance)
     for half_round in range(2 * _MAX_ROUNDS):
         rows = np.flatnonzero(parity == half_round & 1)
-        solve_leaves(rows, *settings, half_round < 2, result, changed)
+        solve_leaves(len(rows), rows, *settings, half_round < 2, result, changed)
         if half_round > 0 and not changed.any():
             break

@@ -8,7 +8,8 @@ and in place, and the result does not depend on the number of threads.
 import math
 
 import numpy as np
-from numba import njit, prange
+
+from fieldcodec.jit import kernel, row_kernel
 
 _HALO = 2  # layers of the neighbours a second-order difference reaches into
 _DIM = 8 + 2 * _HALO
@@ -20,13 +21,13 @@ _MAX_SWEEPS = 32  # a distance settles within 8 or so; a field that is none migh
 _STEEPEST = 1.5  # voxels: a steeper step between two voxels is a jump, which no difference may cross
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def start(stored, active, result, stats):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(1 << 11)
+def start(first, last, stored, active, result, stats):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Active voxels take their value, the others infinity with the sign of theirs; smallest and largest active value.
 
     stored [n, 512], active [n, 64] packed -> result [n, 512] float32, stats [n, 2] (inf, -inf without active voxel).
     """
-    for leaf in prange(len(stored)):
+    for leaf in range(first, last):
         low, high = np.inf, -np.inf
         for slot in range(512):
             value = stored[leaf, slot]
@@ -38,10 +39,10 @@ def start(stored, active, result, stats):  # type: ignore[no-untyped-def]  # pra
         stats[leaf, 0], stats[leaf, 1] = low, high
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def finish(stored, active, least, fill, result):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(1 << 11)
+def finish(first, last, stored, active, least, fill, result):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Inactive voxels not reached take their stored value, of size `least` or more; +-`fill` if it is not finite."""
-    for leaf in prange(len(stored)):
+    for leaf in range(first, last):
         for slot in range(512):
             if math.isinf(result[leaf, slot]) and not active[leaf, slot >> 3] >> (slot & 7) & 1:
                 size = abs(np.float32(stored[leaf, slot]))
@@ -49,8 +50,10 @@ def finish(stored, active, least, fill, result):  # type: ignore[no-untyped-def]
                 result[leaf, slot] = math.copysign(size, result[leaf, slot])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def solve_leaves(rows, neighbours, active, rates, lowest, background, tolerance, is_first, result, changed):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(64)
+def solve_leaves(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    first, last, rows, neighbours, active, rates, lowest, background, tolerance, is_first, result, changed
+):  # fmt: skip
     """Solve the leaves `rows`, all of one parity, that have a changed neighbour, or all where `is_first`.
 
     Args:
@@ -64,7 +67,7 @@ def solve_leaves(rows, neighbours, active, rates, lowest, background, tolerance,
         result: [n, 512] float32 signed distances, infinite where not reached yet; solved in place.
         changed: [n] bool, of both parities: read for the neighbours, set for the leaves `rows`.
     """
-    for i in prange(len(rows)):
+    for i in range(first, last):
         leaf = rows[i]
         wanted = is_first
         for face in range(6):
@@ -74,7 +77,7 @@ def solve_leaves(rows, neighbours, active, rates, lowest, background, tolerance,
         )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _solve_leaf(leaf, neighbours, active, rates, lowest, background, tolerance, is_first, result):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Locking fast sweeping of one leaf: True when a voxel of it changed."""
     state = np.zeros(_DIM**3, np.uint8)
@@ -124,7 +127,7 @@ def _solve_leaf(leaf, neighbours, active, rates, lowest, background, tolerance, 
     return is_changed
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _uphill(values, state):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The way of `_WAYS` along which the known values of a leaf rise, by their covariance with the coordinates."""
     count, total = 0, 0.0
@@ -149,7 +152,7 @@ def _uphill(values, state):  # type: ignore[no-untyped-def]  # pragma: no cover 
     return way | (4 if z_moment * count < z_total * total else 0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gather(leaf, neighbours, result, values):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The voxels of a leaf and two layers of its face neighbours."""
     for row in range(64):
@@ -170,7 +173,7 @@ def _gather(leaf, neighbours, result, values):  # type: ignore[no-untyped-def]  
                     values[place] = result[other, slot] if other >= 0 else np.nan
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _wake_border(values, state, lowest):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Mark the unknown voxels that lie behind a voxel of a neighbour, seen from the surface; their number."""
     steps = (_STEP_X, _STEP_Y, 1)
@@ -189,7 +192,7 @@ def _wake_border(values, state, lowest):  # type: ignore[no-untyped-def]  # prag
     return woken
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _wake_around(values, state, place, sign, nearest):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Mark the neighbours of a changed voxel that lie further out than `nearest`; their number."""
     woken = 0
@@ -201,16 +204,16 @@ def _wake_around(values, state, place, sign, nearest):  # type: ignore[no-untype
     return woken
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _solve(values, place, sign, rates, lowest):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Distance of a voxel from its neighbours: sum over the axes of (slope_k (u - base_k))^2 = 1, upwind.
 
     Axes come in by the nearness of their neighbour, for as long as it is nearer than u. A neighbour that is
     no base counts as infinitely far.
     """
-    near0, base0, slope0 = _upwind(values, place, _STEP_X, sign, rates[0], lowest)
-    near1, base1, slope1 = _upwind(values, place, _STEP_Y, sign, rates[1], lowest)
-    near2, base2, slope2 = _upwind(values, place, 1, sign, rates[2], lowest)
+    near0, base0, slope0 = _upwind(values, place, np.int64(_STEP_X), sign, rates[0], lowest)
+    near1, base1, slope1 = _upwind(values, place, np.int64(_STEP_Y), sign, rates[1], lowest)
+    near2, base2, slope2 = _upwind(values, place, np.int64(1), sign, rates[2], lowest)
     if near1 < near0:
         near0, base0, slope0, near1, base1, slope1 = near1, base1, slope1, near0, base0, slope0
     if near2 < near1:
@@ -238,7 +241,7 @@ def _solve(values, place, sign, rates, lowest):  # type: ignore[no-untyped-def] 
     return (b + math.sqrt(b * b - a * c)) / a
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _upwind(values, place, step, sign, rate, lowest):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Nearer neighbour along an axis, and base and slope of the difference slope (u - base) to it.
 

@@ -7,16 +7,16 @@ key is 4 * slot + axis, or 4 * slot + 3. The corner of a triangle is the key of 
 """
 
 import numpy as np
-from numba import njit
 
 from fieldcodec.grid.iso_cases import CENTRE
+from fieldcodec.jit import kernel
 
 KEYS = 2048  # of a block: 512 voxels, 3 axes and the middle of the cell
 _MIDDLE = 3
 _NEAREST = 1e-3  # voxels between a vertex and the ends of its edge: vertices around one voxel stay apart
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def gather(leaf_values, rows, fill, values):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Fill `values` from the 27 blocks around each block: rows of leaves [n, 27], -1 where `fill` [n, 27] is all."""
     for block in range(len(values)):
@@ -32,7 +32,7 @@ def gather(leaf_values, rows, fill, values):  # type: ignore[no-untyped-def]  # 
                         values[block, x, y, z] = leaf_values[row, (i & 7) << 6 | (j & 7) << 3 | (k & 7), 0]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count(values, iso, cases, num_vertices, num_triangles):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the numbers of vertices and triangles of each block, [n] each; `values` grow towards the outside.
 
@@ -54,7 +54,7 @@ def count(values, iso, cases, num_vertices, num_triangles):  # type: ignore[no-u
         num_vertices[block], num_triangles[block] = vertices, triangles
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def extract(values, iso, cases, keys, places, slopes, corners):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill vertices and triangles, block after block.
 
@@ -100,7 +100,7 @@ def extract(values, iso, cases, keys, places, slopes, corners):  # type: ignore[
                         triangle += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def resolve(corners, blocks, ahead, starts, keys, triangles):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill `triangles` [t, 3] with numbers of vertices.
 
@@ -133,7 +133,7 @@ def resolve(corners, blocks, ahead, starts, keys, triangles):  # type: ignore[no
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _case(box, iso, x, y, z, alternating, faces):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Number of the cell's case, see `iso_cases.Cases`."""
     case = 0
@@ -147,12 +147,12 @@ def _case(box, iso, x, y, z, alternating, faces):  # type: ignore[no-untyped-def
     return case
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _corner(box, x, y, z, corner):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     return box[x + (corner >> 2), y + (corner >> 1 & 1), z + (corner & 1)]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_joined(box, iso, x, y, z, face, is_first_inside):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Whether the saddle of the bilinear field of a face is inside: (a c - b d) / (a + c - b - d).
 
@@ -164,7 +164,7 @@ def _is_joined(box, iso, x, y, z, face, is_first_inside):  # type: ignore[no-unt
     return a * c > b * d if is_first_inside else b * d > a * c
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _set_middle(box, iso, x, y, z, triangles, edges, place, slope):  # type: ignore[no-untyped-def]  # pragma: no cover
     """The mean of the vertices around the middle of a cell, and of their slopes; `triangles` are of the cell."""
     one, steep, count = np.empty(3), np.empty(3), 0
@@ -182,7 +182,7 @@ def _set_middle(box, iso, x, y, z, triangles, edges, place, slope):  # type: ign
         slope[:] = steep
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _set_vertex(box, iso, x, y, z, axis, place, slope):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Where the edge from voxel (x, y, z) along `axis` is crossed, and the gradient there."""
     i, j, k = x + (axis == 0), y + (axis == 1), z + (axis == 2)
@@ -202,6 +202,6 @@ def _set_vertex(box, iso, x, y, z, axis, place, slope):  # type: ignore[no-untyp
         slope[axis] = 1.0 if here < iso else -1.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mixed(a, b, part):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     return a * (1 - part) + b * part

@@ -7,7 +7,6 @@ where |value| < background; an inactive one, and a tile, holds -background insid
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
 from fieldcodec.grid import masks
 from fieldcodec.grid.build import topology_of_leaves
@@ -16,6 +15,7 @@ from fieldcodec.grid.sparse_grid import LEVEL_SET, SparseGrid
 from fieldcodec.grid.topology import Topology
 from fieldcodec.grid.transform import GridTransform
 from fieldcodec.grid.value_type import VALUE_TYPES
+from fieldcodec.jit import kernel
 
 InsideTest = Callable[[np.ndarray], np.ndarray]
 """[q, 3] int64 voxels -> [q] bool, True inside the surface."""
@@ -106,7 +106,7 @@ def _with_inside_root_tiles(topology: Topology, is_inside: InsideTest) -> Topolo
     )
 
 
-@njit(cache=True)
+@kernel
 def _label_regions(empty, log2):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Face-connected regions of the set slots of each node: ([n, slots] int32 labels, -1 elsewhere; their number)."""
     num_nodes, num_slots = empty.shape

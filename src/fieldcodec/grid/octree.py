@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
-from numba import njit
+
+from fieldcodec.jit import kernel
 
 MAX_LODS = 9  # 2^27 cells; cell numbers of 2^36 objects fit 63 bits
 CHILDREN = 8
@@ -174,7 +175,7 @@ def _gather_bits(values: np.ndarray) -> np.ndarray:
 # The functions below are compiled; numba infers their types, so they carry none.
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find(tables, starts, roots, points, rows, places):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Fills rows and places. The eight cells of a level are children of the eight of the level above, or missing.
 

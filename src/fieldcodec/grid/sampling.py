@@ -71,13 +71,13 @@ class Tree:
     def active(self, points: np.ndarray, taps: int) -> np.ndarray:
         """[n] bool: whether a voxel that the interpolation looks at is active."""
         out = np.empty(len(points), bool)
-        _kernels().active(self.nodes, self.leaf_active, self.tile_active, points, taps, out)
+        _kernels().active(len(points), self.nodes, self.leaf_active, self.tile_active, points, taps, out)
         return out
 
     def touched(self, points: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows of all leaves that the interpolation looks at, rising; and [n] a leaf of each point, or -1."""
         home, touched = np.empty(len(points), np.int64), np.zeros(len(self.leaf_active), bool)
-        _kernels().touch(self.nodes, points, taps, home, touched)
+        _kernels().touch(len(points), self.nodes, points, taps, home, touched)
         return np.flatnonzero(touched), home
 
 
@@ -107,15 +107,15 @@ class Values:
         out = np.empty((len(points), self.tiles.shape[1]), self.tiles.dtype)
         if taps == 1:  # whatever the type, these are bits to be copied
             leaves, tiles, bits = (array.view(f"u{out.dtype.itemsize}") for array in (self.leaves, self.tiles, out))
-            _kernels().nearest(tree.nodes, leaves, self.slots, tiles, points, bits)
+            _kernels().nearest(len(points), tree.nodes, leaves, self.slots, tiles, points, bits)
         else:
-            _kernels().interpolate(tree.nodes, self.leaves, self.slots, self.tiles, points, taps, out)
+            _kernels().interpolate(len(points), tree.nodes, self.leaves, self.slots, self.tiles, points, taps, out)
         return out
 
     def cubic_gradient(self, tree: Tree, points: np.ndarray) -> np.ndarray:
         """[n, C, 3] float64 derivatives of tricubic interpolation along the axes of index space."""
         out = np.empty((len(points), self.tiles.shape[1], 3))
-        _kernels().cubic_gradient(tree.nodes, self.leaves, self.slots, self.tiles, points, out)
+        _kernels().cubic_gradient(len(points), tree.nodes, self.leaves, self.slots, self.tiles, points, out)
         return out
 
 

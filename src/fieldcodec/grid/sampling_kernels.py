@@ -14,11 +14,11 @@ the order of rows) and `tiles` [tiles + 1, C], the background last.
 Neighbouring points mostly lie in the same nodes, so the last ones are remembered, like OpenVDB's ValueAccessor does.
 """
 
-import numba
 import numpy as np
-from numba import njit, prange
 
-CHUNK = 2048  # points of one job of a thread
+from fieldcodec.jit import inlined, kernel, row_kernel
+
+_LEAST = 2048  # points that are worth a turn on a thread
 # `nodes` begins with these numbers: how many roots there are, where upper and lower nodes begin, and the numbers of the
 # first tile of upper nodes, of the root, and of the background.
 ROOTS, UPPERS, LOWERS, FIRST_UPPER, FIRST_ROOT, BACKGROUND = range(6)
@@ -27,10 +27,9 @@ _FARTHEST = 2.0**31  # index coordinates beyond are outside any tree
 _MEMO = 12
 
 # For what stands in inner loops: called, each array among the arguments would be handed over field by field.
-_inlined = numba.njit(forceinline=True, nogil=True)
 
 
-@_inlined
+@inlined
 def _popcount(word):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -38,7 +37,7 @@ def _popcount(word):  # type: ignore[no-untyped-def]  # pragma: no cover - compi
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@_inlined
+@inlined
 def _child(nodes, first, slot):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Of a node whose words begin at `first`: children before a slot, and whether the slot has a child itself."""
     at = first + (slot >> 6 << 1)
@@ -47,7 +46,7 @@ def _child(nodes, first, slot):  # type: ignore[no-untyped-def]  # pragma: no co
     return rank, (word >> bit) & np.uint64(1) != np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _root(nodes, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Row of the upper node or place of the tile in a cell of 4096 voxels, by bisection."""
     low, high = 0, nodes[ROOTS]
@@ -65,7 +64,7 @@ def _root(nodes, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover -
     return -1 - nodes[BACKGROUND]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lower(nodes, memo, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Row of the lower node, or place of the larger tile, in a cell of 128 voxels."""
     if memo[8] != x >> 5 or memo[9] != y >> 5 or memo[10] != z >> 5:
@@ -79,7 +78,7 @@ def _lower(nodes, memo, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no 
     return rank if has_child else -1 - (nodes[FIRST_UPPER] + (row << 15 | slot) - rank)
 
 
-@_inlined
+@inlined
 def place_of(nodes, memo, x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The place of a cell; `memo` from `new_memo`."""
     if memo[0] == x and memo[1] == y and memo[2] == z:
@@ -96,19 +95,19 @@ def place_of(nodes, memo, x, y, z):  # type: ignore[no-untyped-def]  # pragma: n
     return place
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def new_memo():  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Nothing remembered: no cell has such coordinates."""
     return np.full(_MEMO, np.int64(1) << 62, np.int64)
 
 
-@_inlined
+@inlined
 def _outside(x, y, z):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Whether a point is no number or beyond all coordinates a tree can have."""
     return not (abs(x) < _FARTHEST and abs(y) < _FARTHEST and abs(z) < _FARTHEST)
 
 
-@_inlined
+@inlined
 def _rounded(x):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The nearest integer, halves away from zero, as C's `round`."""
     whole = np.int64(x)
@@ -116,7 +115,7 @@ def _rounded(x):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     return whole + np.int64(rest >= 0.5) - np.int64(rest <= -0.5)
 
 
-@_inlined
+@inlined
 def _places(nodes, memo, x, y, z, taps, places):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Places [8] of the cells that the voxels x..x + taps - 1, ... lie in; True where all are one."""
     last = taps - 1
@@ -129,13 +128,13 @@ def _places(nodes, memo, x, y, z, taps, places):  # type: ignore[no-untyped-def]
     return crossed == 0
 
 
-@_inlined
+@inlined
 def _row(slots, place):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Where the values of a leaf are."""
     return np.int64(slots[place]) if slots.size else place
 
 
-@_inlined
+@inlined
 def _copy_line(leaves, slots, tiles, place, voxel, count, stencil, at):  # type: ignore[no-untyped-def]  # pragma: no cover
     """`count` voxels along z, from `voxel` of a leaf on or of a tile, into `stencil` from `at` on."""
     for c in range(stencil.shape[1]):
@@ -149,7 +148,7 @@ def _copy_line(leaves, slots, tiles, place, voxel, count, stencil, at):  # type:
                 stencil[at + k, c] = value
 
 
-@_inlined
+@inlined
 def _gather(leaves, slots, tiles, places, alone, x, y, z, taps, stencil):  # type: ignore[no-untyped-def]  # pragma: no cover
     """stencil[taps^3, C] = values of the voxels from (x, y, z) on."""
     at, here = 0, min(taps, 8 - (z & 7))
@@ -163,13 +162,13 @@ def _gather(leaves, slots, tiles, places, alone, x, y, z, taps, stencil):  # typ
             at += taps
 
 
-@_inlined
+@inlined
 def _between(a, b, weight, kind):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """From a to b, rounded to a type where OpenVDB's BoxSampler rounds."""
     return a + kind.type((b - a) * weight)
 
 
-@_inlined
+@inlined
 def _trilinear(corners, u, v, w, kind):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Between 8 voxels: along z, then y, then x."""
     near = _between(_between(corners[0], corners[1], w, kind), _between(corners[2], corners[3], w, kind), v, kind)
@@ -177,7 +176,7 @@ def _trilinear(corners, u, v, w, kind):  # type: ignore[no-untyped-def]  # pragm
     return _between(near, far, u, kind)
 
 
-@_inlined
+@inlined
 def _catmull_rom(t, weights, axis):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """weights[axis] [4]: the cubic through the inner two of four voxels, its slopes their central differences."""
     weights[axis, 0] = ((2.0 - t) * t - 1.0) * t * 0.5
@@ -186,7 +185,7 @@ def _catmull_rom(t, weights, axis):  # type: ignore[no-untyped-def]  # pragma: n
     weights[axis, 3] = (t - 1.0) * t * t * 0.5
 
 
-@_inlined
+@inlined
 def _tricubic(stencil, c, weights):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """One channel from the 64 voxels around, with weights [3, 4]."""
     total, at = 0.0, 0
@@ -202,7 +201,7 @@ def _tricubic(stencil, c, weights):  # type: ignore[no-untyped-def]  # pragma: n
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     memo, channels, background = new_memo(), out.shape[1], tiles.shape[0] - 1
     for n in range(points.shape[0]):
@@ -215,7 +214,7 @@ def _nearest_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-u
             out[n, c] = leaves[_row(slots, place), voxel, c] if place >= 0 else tiles[-1 - place, c]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _linear_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     memo, channels, kind, background = new_memo(), out.shape[1], out.dtype, tiles.shape[0] - 1
     places, stencil = np.empty(8, np.int64), np.empty((8, channels), out.dtype)
@@ -247,7 +246,7 @@ def _linear_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-un
                 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cubic_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     memo, channels, background = new_memo(), out.shape[1], tiles.shape[0] - 1
     places, stencil, weights = np.empty(8, np.int64), np.empty((64, channels), out.dtype), np.empty((3, 4))
@@ -269,26 +268,22 @@ def _cubic_all(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-unt
             out[n, c] = _tricubic(stencil, c, weights)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def nearest(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(_LEAST)
+def nearest(first, last, nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """out[n, C] = values of the voxels nearest to points [n, 3] float64 in index space."""
-    for chunk in prange((out.shape[0] + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        _nearest_all(nodes, leaves, slots, tiles, points[part], out[part])
+    _nearest_all(nodes, leaves, slots, tiles, points[first:last], out[first:last])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def interpolate(nodes, leaves, slots, tiles, points, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(_LEAST)
+def interpolate(first, last, nodes, leaves, slots, tiles, points, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """out[n, C] = values at points [n, 3] float64 in index space, of 2 (linear) or 4 (cubic) voxels an axis."""
-    for chunk in prange((out.shape[0] + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        if taps == 2:
-            _linear_all(nodes, leaves, slots, tiles, points[part], out[part])
-        else:
-            _cubic_all(nodes, leaves, slots, tiles, points[part], out[part])
+    if taps == 2:
+        _linear_all(nodes, leaves, slots, tiles, points[first:last], out[first:last])
+    else:
+        _cubic_all(nodes, leaves, slots, tiles, points[first:last], out[first:last])
 
 
-@_inlined
+@inlined
 def _catmull_rom_slope(t, weights, axis):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """weights[axis] [4]: derivatives of those of `_catmull_rom`."""
     weights[axis, 0] = ((4.0 - 3.0 * t) * t - 1.0) * 0.5
@@ -297,33 +292,32 @@ def _catmull_rom_slope(t, weights, axis):  # type: ignore[no-untyped-def]  # pra
     weights[axis, 3] = (3.0 * t - 2.0) * t * 0.5
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def cubic_gradient(nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(_LEAST)
+def cubic_gradient(first, last, nodes, leaves, slots, tiles, points, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """out[n, C, 3] float64 = derivatives of what `interpolate` gives with 4 taps."""
-    count, channels = out.shape[0], out.shape[1]
-    for chunk in prange((count + CHUNK - 1) // CHUNK):
-        memo, places = new_memo(), np.empty(8, np.int64)
-        stencil, weights = np.empty((64, channels), leaves.dtype), np.empty((3, 4))
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, count)):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            out[n] = 0.0
-            if _outside(x, y, z):
-                continue
-            i, j, k = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
-            alone = _places(nodes, memo, i - 1, j - 1, k - 1, 4, places)
-            if alone and places[0] < 0:
-                continue
-            _gather(leaves, slots, tiles, places, alone, i - 1, j - 1, k - 1, 4, stencil)
-            for axis in range(3):
-                _catmull_rom(x - i, weights, 0)
-                _catmull_rom(y - j, weights, 1)
-                _catmull_rom(z - k, weights, 2)
-                _catmull_rom_slope((x - i, y - j, z - k)[axis], weights, axis)
-                for c in range(channels):
-                    out[n, c, axis] = _tricubic(stencil, c, weights)
+    channels = out.shape[1]
+    memo, places = new_memo(), np.empty(8, np.int64)
+    stencil, weights = np.empty((64, channels), leaves.dtype), np.empty((3, 4))
+    for n in range(first, last):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        out[n] = 0.0
+        if _outside(x, y, z):
+            continue
+        i, j, k = np.int64(np.floor(x)), np.int64(np.floor(y)), np.int64(np.floor(z))
+        alone = _places(nodes, memo, i - 1, j - 1, k - 1, 4, places)
+        if alone and places[0] < 0:
+            continue
+        _gather(leaves, slots, tiles, places, alone, i - 1, j - 1, k - 1, 4, stencil)
+        for axis in range(3):
+            _catmull_rom(x - i, weights, 0)
+            _catmull_rom(y - j, weights, 1)
+            _catmull_rom(z - k, weights, 2)
+            _catmull_rom_slope((x - i, y - j, z - k)[axis], weights, axis)
+            for c in range(channels):
+                out[n, c, axis] = _tricubic(stencil, c, weights)
 
 
-@_inlined
+@inlined
 def _any_active(leaf_active, tile_active, places, alone, x, y, z, taps):  # type: ignore[no-untyped-def]  # pragma: no cover
     for i in range(x, x + taps):
         for j in range(y, y + taps):
@@ -338,43 +332,39 @@ def _any_active(leaf_active, tile_active, places, alone, x, y, z, taps):  # type
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _first_voxel(x, taps):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The first voxel along an axis that an interpolation looks at."""
     return _rounded(x) if taps == 1 else np.int64(np.floor(x)) - taps // 4
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def active(nodes, leaf_active, tile_active, points, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(_LEAST)
+def active(first, last, nodes, leaf_active, tile_active, points, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """out[n] bool: whether a point's stencil has an active voxel; leaf_active [N, 64], tile_active [tiles + 1]."""
-    count = points.shape[0]
-    for chunk in prange((count + CHUNK - 1) // CHUNK):
-        memo, places = new_memo(), np.empty(8, np.int64)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, count)):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            out[n] = False
-            if not _outside(x, y, z):
-                i, j, k = _first_voxel(x, taps), _first_voxel(y, taps), _first_voxel(z, taps)
-                alone = _places(nodes, memo, i, j, k, taps, places)
-                out[n] = _any_active(leaf_active, tile_active, places, alone, i, j, k, taps)
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def touch(nodes, points, taps, home, touched):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    """touched[N] = True for leaves that stencils look at; home[n] = the row of the first such leaf, or -1."""
-    count = points.shape[0]
-    for chunk in prange((count + CHUNK - 1) // CHUNK):
-        memo, places = new_memo(), np.empty(8, np.int64)
-        for n in range(chunk * CHUNK, min((chunk + 1) * CHUNK, count)):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            home[n] = -1
-            if _outside(x, y, z):
-                continue
+    memo, places = new_memo(), np.empty(8, np.int64)
+    for n in range(first, last):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        out[n] = False
+        if not _outside(x, y, z):
             i, j, k = _first_voxel(x, taps), _first_voxel(y, taps), _first_voxel(z, taps)
             alone = _places(nodes, memo, i, j, k, taps, places)
-            for cell in range(1 if alone else 8):
-                place = places[cell]
-                if place >= 0:
-                    touched[place] = True
-                    if home[n] < 0:
-                        home[n] = place
+            out[n] = _any_active(leaf_active, tile_active, places, alone, i, j, k, taps)
+
+
+@row_kernel(_LEAST)
+def touch(first, last, nodes, points, taps, home, touched):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    """touched[N] = True for leaves that stencils look at; home[n] = the row of the first such leaf, or -1."""
+    memo, places = new_memo(), np.empty(8, np.int64)
+    for n in range(first, last):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        home[n] = -1
+        if _outside(x, y, z):
+            continue
+        i, j, k = _first_voxel(x, taps), _first_voxel(y, taps), _first_voxel(z, taps)
+        alone = _places(nodes, memo, i, j, k, taps, places)
+        for cell in range(1 if alone else 8):
+            place = places[cell]
+            if place >= 0:
+                touched[place] = True
+                if home[n] < 0:
+                    home[n] = place

@@ -5,13 +5,16 @@ around each node, 0 where it has no two neighbours along an axis.
 """
 
 import numpy as np
-from numba import njit, prange
+
+from fieldcodec.jit import inlined, row_kernel
+
+_LEAST = 1 << 15  # nodes that are worth a turn on a thread
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def bend(coefficients, neighbours, bends, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(_LEAST)
+def bend(first, last, coefficients, neighbours, bends, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """out[n, 3] = weight * second difference."""
-    for i in prange(coefficients.size):
+    for i in range(first, last):
         for axis in range(3):
             out[i, axis] = 0
             if bends[i, axis] > 0:
@@ -19,7 +22,7 @@ def bend(coefficients, neighbours, bends, out):  # type: ignore[no-untyped-def] 
                 out[i, axis] = bends[i, axis] * (coefficients[low] - 2 * coefficients[i] + coefficients[high])
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _gathered(values, neighbours, i, own):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """`own` times the values [n, 3] of node i, and once those of the nodes before and after it along each axis."""
     here = np.float32(0)
@@ -32,24 +35,24 @@ def _gathered(values, neighbours, i, own):  # type: ignore[no-untyped-def]  # pr
     return here
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def unbend(bent, neighbours, scale, total):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(_LEAST)
+def unbend(first, last, bent, neighbours, scale, total):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """total[n] += scale * the adjoint of second differences, of `bent` [n, 3]."""
-    for i in prange(total.size):
-        total[i] += scale * _gathered(bent, neighbours, i, -2)
+    for i in range(first, last):
+        total[i] += scale * _gathered(bent, neighbours, i, np.int64(-2))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def add_bend_diagonal(bends, neighbours, scale, diagonal):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(_LEAST)
+def add_bend_diagonal(first, last, bends, neighbours, scale, diagonal):  # type: ignore[no-untyped-def]  # pragma: no cover
     """diagonal[n] += scale * the diagonal of the second differences' normal matrix."""
-    for i in prange(diagonal.size):
-        diagonal[i] += scale * _gathered(bends, neighbours, i, 4)
+    for i in range(first, last):
+        diagonal[i] += scale * _gathered(bends, neighbours, i, np.int64(4))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def reweight(coefficients, neighbours, per_bend, bends):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(_LEAST)
+def reweight(first, last, coefficients, neighbours, per_bend, bends):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """bends = 1 / (1 + (second difference / bend)^2)."""
-    for i in prange(coefficients.size):
+    for i in range(first, last):
         for axis in range(3):
             low, high = neighbours[i, axis, 0], neighbours[i, axis, 1]
             if low >= 0 and high >= 0:

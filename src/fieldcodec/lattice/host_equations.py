@@ -41,17 +41,17 @@ class HostEquations(NormalEquations):
         lattice = self._lattice
         result = lattice.normal(vector, self._importance, self._scale)
         bent = np.empty_like(self._bends)
-        bend(vector, lattice.neighbours, self._bends, bent)
-        unbend(bent, lattice.neighbours, self._smoothness, result)
+        bend(len(vector), vector, lattice.neighbours, self._bends, bent)
+        unbend(len(vector), bent, lattice.neighbours, self._smoothness, result)
         return result
 
     def diagonal(self) -> np.ndarray:
         diagonal = self._voxel_diagonal.copy()
-        add_bend_diagonal(self._bends, self._lattice.neighbours, self._smoothness, diagonal)
+        add_bend_diagonal(len(diagonal), self._bends, self._lattice.neighbours, self._smoothness, diagonal)
         return diagonal
 
     def reweight(self, vector: np.ndarray, bend: float) -> None:
-        reweight(vector, self._lattice.neighbours, np.float32(1 / bend), self._bends)
+        reweight(len(vector), vector, self._lattice.neighbours, np.float32(1 / bend), self._bends)
 
     def dot(self, one: np.ndarray, other: np.ndarray) -> float:
         return float(np.dot(one, other))

@@ -10,12 +10,13 @@ unrolled and long ones in vector units. That is four times as fast as a width kn
 """
 
 import numpy as np
-from numba import njit, prange
 
-_TOGETHER = 16  # leaves that share working space
+from fieldcodec.jit import inlined, kernel, row_kernel
+
+_LEAST = 128  # leaves that are worth a turn on a thread
 
 
-@njit(forceinline=True, nogil=True, fastmath=True)
+@inlined(fastmath=True)
 def _times(weight, values, at):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Eight values from `at` on, weighted."""
     return (
@@ -24,7 +25,7 @@ def _times(weight, values, at):  # type: ignore[no-untyped-def]  # pragma: no co
     )  # fmt: skip
 
 
-@njit(forceinline=True, nogil=True, fastmath=True)
+@inlined(fastmath=True)
 def _plus(t, weight, values, at):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The same, added to eight numbers."""
     return (
@@ -34,19 +35,19 @@ def _plus(t, weight, values, at):  # type: ignore[no-untyped-def]  # pragma: no 
     )  # fmt: skip
 
 
-@njit(forceinline=True, nogil=True)
+@inlined
 def _store(t, out, at):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Eight sums in one go: a store between the sums would make the compiler load the factors again."""
     out[at], out[at + 1], out[at + 2], out[at + 3] = t[0], t[1], t[2], t[3]
     out[at + 4], out[at + 5], out[at + 6], out[at + 7] = t[4], t[5], t[6], t[7]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@inlined(fastmath=True)
 def _expand(local, wx, wy, wz, taps, a, b, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """out[512] = values at the voxels of a leaf from local [K^3] coefficients; `a` and `b` are space for sums."""
     width = len(taps)
     for ij in range(width * width):  # along z: a[K, K, 8]
-        t = _times(local[ij * width], wz, 0)
+        t = _times(local[ij * width], wz, np.int64(0))
         for k in range(1, width):
             t = _plus(t, local[ij * width + k], wz, 8 * k)
         _store(t, a, 8 * ij)
@@ -64,7 +65,7 @@ def _expand(local, wx, wy, wz, taps, a, b, out):  # type: ignore[no-untyped-def]
             out[64 * x + yz] = total
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@inlined(fastmath=True)
 def _contract(values, wx, wy, wz, taps, a, b, local):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """local[K^3] = the adjoint of `_expand` applied to values[512]."""
     width = len(taps)
@@ -88,51 +89,47 @@ def _contract(values, wx, wy, wz, taps, a, b, local):  # type: ignore[no-untyped
             local[ij * width + k] = total
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def evaluate(coefficients, table, phases, weights, taps, first, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """out[n, 512] = values of leaves first..first+n-1."""
-    width, count, kind = len(taps), out.shape[0], out.dtype
-    for part in prange((count + _TOGETHER - 1) // _TOGETHER):
-        local = np.empty(width**3, kind)
-        a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
-        for row in range(_TOGETHER * part, min(_TOGETHER * part + _TOGETHER, count)):
-            leaf = first + row
-            for i in range(width**3):
-                local[i] = coefficients[table[leaf, i]]
-            p = phases[leaf]
-            _expand(local, weights[p[0]], weights[p[1]], weights[p[2]], taps, a, b, out[row])
+@row_kernel(_LEAST)
+def evaluate(first, last, coefficients, table, phases, weights, taps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """out[n, 512] = values of the leaves of `table`."""
+    width, kind = len(taps), out.dtype
+    local = np.empty(width**3, kind)
+    a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
+    for leaf in range(first, last):
+        for i in range(width**3):
+            local[i] = coefficients[table[leaf, i]]
+        p = phases[leaf]
+        _expand(local, weights[p[0]], weights[p[1]], weights[p[2]], taps, a, b, out[leaf])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def adjoint(values, table, phases, weights, taps, parts):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(_LEAST)
+def adjoint(first, last, values, table, phases, weights, taps, parts):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """parts[N, K^3] = what each leaf's values [N, 512] give to the nodes of its window."""
-    width, count, kind = len(taps), values.shape[0], parts.dtype
-    for part in prange((count + _TOGETHER - 1) // _TOGETHER):
-        a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
-        for leaf in range(_TOGETHER * part, min(_TOGETHER * part + _TOGETHER, count)):
-            p = phases[leaf]
-            _contract(values[leaf], weights[p[0]], weights[p[1]], weights[p[2]], taps, a, b, parts[leaf])
+    width, kind = len(taps), parts.dtype
+    a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
+    for leaf in range(first, last):
+        p = phases[leaf]
+        _contract(values[leaf], weights[p[0]], weights[p[1]], weights[p[2]], taps, a, b, parts[leaf])
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def normal(coefficients, importance, scale, table, phases, weights, taps, parts):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(_LEAST)
+def normal(first, last, coefficients, importance, scale, table, phases, weights, taps, parts):  # type: ignore[no-untyped-def]  # pragma: no cover
     """parts[N, K^3] = adjoint(importance * evaluate(coefficients)), leaf by leaf; importance [N, 512] uint8 / scale."""
-    width, count, kind = len(taps), table.shape[0], parts.dtype
-    for part in prange((count + _TOGETHER - 1) // _TOGETHER):
-        local, values = np.empty(width**3, kind), np.empty(512, kind)
-        a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
-        for leaf in range(_TOGETHER * part, min(_TOGETHER * part + _TOGETHER, count)):
-            for i in range(width**3):
-                local[i] = coefficients[table[leaf, i]]
-            p = phases[leaf]
-            wx, wy, wz = weights[p[0]], weights[p[1]], weights[p[2]]
-            _expand(local, wx, wy, wz, taps, a, b, values)
-            for i in range(512):
-                values[i] *= importance[leaf, i] * scale
-            _contract(values, wx, wy, wz, taps, a, b, parts[leaf])
+    width, kind = len(taps), parts.dtype
+    local, values = np.empty(width**3, kind), np.empty(512, kind)
+    a, b = np.empty(width * width * 8, kind), np.empty(width * 64, kind)
+    for leaf in range(first, last):
+        for i in range(width**3):
+            local[i] = coefficients[table[leaf, i]]
+        p = phases[leaf]
+        wx, wy, wz = weights[p[0]], weights[p[1]], weights[p[2]]
+        _expand(local, wx, wy, wz, taps, a, b, values)
+        for i in range(512):
+            values[i] *= importance[leaf, i] * scale
+        _contract(values, wx, wy, wz, taps, a, b, parts[leaf])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scatter(parts, table, total):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """total[n] += parts, in the order of the leaves."""
     for leaf in range(parts.shape[0]):

@@ -4,9 +4,9 @@ The mean over a cube is the same product of three small matrices as the values o
 """
 
 import numpy as np
-from numba import njit, prange
 
 from fieldcodec.grid.masks import LEAF_DIM
+from fieldcodec.jit import row_kernel
 from fieldcodec.lattice import basis
 from fieldcodec.lattice.operator import Lattice
 
@@ -23,16 +23,16 @@ def leaf_means(lattice: Lattice, coefficients: np.ndarray, level: int) -> np.nda
     weights = exact.reshape(stride, cells, 1 << level, -1).mean(axis=2) / basis.WEIGHT_ONE
     means = np.empty((lattice.num_leaves, cells**3))
     _means(
-        np.asarray(coefficients, np.float64), lattice.nodes.leaf_table, lattice.nodes.leaf_phases,
+        len(means), np.asarray(coefficients, np.float64), lattice.nodes.leaf_table, lattice.nodes.leaf_phases,
         np.ascontiguousarray(weights), means,
     )  # fmt: skip
     return means
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _means(coefficients, table, phases, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(256)
+def _means(first, last, coefficients, table, phases, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     cells, width = weights.shape[1], weights.shape[2]
-    for leaf in prange(out.shape[0]):
+    for leaf in range(first, last):
         along_z, along_y = np.empty((width, width, cells)), np.empty((width, cells, cells))
         wx, wy, wz = weights[phases[leaf, 0]], weights[phases[leaf, 1]], weights[phases[leaf, 2]]
         for i in range(width):

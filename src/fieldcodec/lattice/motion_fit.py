@@ -119,8 +119,8 @@ class _System:
         neighbours, result = self.lattice.neighbours, np.zeros_like(coefficients)
         for of_axis, out in zip(coefficients, result, strict=True):
             bent = np.empty_like(self.bends)
-            bend(np.ascontiguousarray(of_axis), neighbours, self.bends, bent)
-            unbend(bent, neighbours, self.smoothness, out)
+            bend(len(out), np.ascontiguousarray(of_axis), neighbours, self.bends, bent)
+            unbend(len(out), bent, neighbours, self.smoothness, out)
         return result
 
     def diagonal(self) -> np.ndarray:
@@ -128,5 +128,5 @@ class _System:
         squares = (self.slopes**2 * self.importance[None, None]).sum(axis=0)
         result = np.stack([np.maximum(self.lattice.diagonal(of_axis), _DIAGONAL_FLOOR) for of_axis in squares])
         for out in result:
-            add_bend_diagonal(self.bends, self.lattice.neighbours, self.smoothness, out)
+            add_bend_diagonal(len(out), self.bends, self.lattice.neighbours, self.smoothness, out)
         return result

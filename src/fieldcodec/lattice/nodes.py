@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numba import njit, prange
 
 from fieldcodec.coding.bits import popcount
 from fieldcodec.coding.neighbours import cells_and_table, find
+from fieldcodec.jit import kernel, row_kernel
 from fieldcodec.lattice import basis
 
 _BLOCK_VOXELS = 128
@@ -86,7 +86,7 @@ class NodeSet:
         width = basis.window(self.stride, self.degree)
         table = np.empty((len(self.leaf_nodes), width**3), np.int32)
         side = block_side(self.stride)
-        _leaf_table(self.leaf_nodes, width, side, *self._rows_of_blocks, self.words, self.starts, table)
+        _leaf_table(len(table), self.leaf_nodes, width, side, *self._rows_of_blocks, self.words, self.starts, table)
         return table
 
     def of_rows(self, rows: np.ndarray) -> "NodeSet":
@@ -98,7 +98,7 @@ class NodeSet:
         found = np.empty(len(cells), np.int32)
         side = block_side(self.stride)
         cells = np.ascontiguousarray(cells, np.int64)
-        _find_all(cells, side, *self._rows_of_blocks, self.words, self.starts, found)
+        _find_all(len(cells), cells, side, *self._rows_of_blocks, self.words, self.starts, found)
         return found
 
 
@@ -107,7 +107,7 @@ def block_side(stride: int) -> int:
     return -(-_BLOCK_VOXELS // stride) if stride % 3 else 144 // stride
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _number_in(row, x, y, z, side, words, starts):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Number of the node at (x, y, z), in the block at `row` if that is not negative; or -1."""
     if row < 0:
@@ -129,7 +129,7 @@ def _distinct(cells: np.ndarray) -> np.ndarray:
     return np.stack(np.unravel_index(numbers, sizes), axis=1).astype(np.int64) + low
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _mark(first, used, side, blocks, table, words):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     for leaf in range(first.shape[0]):
         start = first[leaf, 2]
@@ -143,9 +143,9 @@ def _mark(first, used, side, blocks, table, words):  # type: ignore[no-untyped-d
                     words[row, slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _leaf_table(first, width, side, blocks, table, words, starts, numbers):  # type: ignore[no-untyped-def]  # pragma: no cover
-    for leaf in prange(first.shape[0]):
+@row_kernel(1 << 10)
+def _leaf_table(begin, end, first, width, side, blocks, table, words, starts, numbers):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for leaf in range(begin, end):
         place = 0
         for i in range(width):
             for j in range(width):
@@ -158,9 +158,9 @@ def _leaf_table(first, width, side, blocks, table, words, starts, numbers):  # t
                     place += 1
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _find_all(cells, side, blocks, table, words, starts, found):  # type: ignore[no-untyped-def]  # pragma: no cover
-    for i in prange(cells.shape[0]):
+@row_kernel(1 << 15)
+def _find_all(begin, end, cells, side, blocks, table, words, starts, found):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for i in range(begin, end):
         x, y, z = cells[i, 0], cells[i, 1], cells[i, 2]
         row = find(table, blocks, x // side, y // side, z // side)
         found[i] = _number_in(row, x, y, z, side, words, starts)

@@ -50,12 +50,12 @@ class Lattice:
         """[N, 512] float32: values at all leaf voxels, of [n] coefficients."""
         values = np.empty((self.num_leaves, 512), np.float32)
         kernels.evaluate(
+            len(values),
             np.asarray(coefficients, np.float32),
             self.nodes.leaf_table,
             self.nodes.leaf_phases,
             self._weights,
             self._taps,
-            0,
             values,
         )
         return values
@@ -77,7 +77,9 @@ class Lattice:
         for start in range(0, len(total), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(total)))
             values = np.empty((rows.stop - start, 512), np.float64)
-            kernels.evaluate(coefficients, table, phases, self._exact_weights, self._taps, start, values)
+            kernels.evaluate(
+                len(values), coefficients, table[rows], phases[rows], self._exact_weights, self._taps, values
+            )
             sums = total[rows] + np.rint(values * unit)
             total[rows] = np.clip(sums, -MAX_FIXED, MAX_FIXED).astype(np.int32)
 
@@ -93,7 +95,7 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.adjoint(np.ascontiguousarray(values, np.float32), table, phases, weights, self._taps, parts)
+        kernels.adjoint(len(table), np.ascontiguousarray(values, np.float32), table, phases, weights, self._taps, parts)
         kernels.scatter(parts, table, total)
         return total
 
@@ -102,7 +104,9 @@ class Lattice:
         total = np.zeros(len(self), np.float32)
         table, phases = self.nodes.leaf_table, self.nodes.leaf_phases
         parts = np.empty(table.shape, np.float32)
-        kernels.normal(coefficients, importance, np.float32(scale), table, phases, self._weights, self._taps, parts)
+        kernels.normal(
+            len(table), coefficients, importance, np.float32(scale), table, phases, self._weights, self._taps, parts
+        )
         kernels.scatter(parts, table, total)
         return total
 

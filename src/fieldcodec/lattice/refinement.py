@@ -22,11 +22,11 @@ import numpy as np
 
 from fieldcodec.coding.bytestream import ByteReader, ByteWriter
 from fieldcodec.coding.neighbours import cells_and_table
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.coding.weights import MAX_WEIGHT, decode_weights, encode_weights
 from fieldcodec.grid import masks
 from fieldcodec.lattice import refinement_kernels as kernels
 from fieldcodec.lattice.operator import MAX_FIXED
+from fieldcodec.threads import map_threads
 
 FEATURES = kernels.FEATURES
 MAX_WIDTH = 64  # neurons of a layer

@@ -1,10 +1,9 @@
 """Compiled kernels of `refinement`: what a network sees of a voxel, and what it says, in integers."""
 
-import numba
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import inlined, kernel
 
 FEATURES = 27
 ONE = 127  # the integer that stands for 1 in features and activations
@@ -15,7 +14,6 @@ _SIDE = 10  # of a leaf and one voxel around it
 _EDGES, _CORNERS = 12, 8
 
 # For small functions of a kernel's inner loop.
-_inlined = numba.njit(forceinline=True, nogil=True)
 
 
 @kernel
@@ -44,13 +42,13 @@ def gather(numbers, active, rows, values, states):  # type: ignore[no-untyped-de
                 at += 1
 
 
-@_inlined
+@inlined
 def _scaled(number, factor):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """An integer times factor / 2^20, rounded, within -127..127."""
     return min(max((number * factor + (1 << (_REACH_SHIFT - 1))) >> _REACH_SHIFT, -ONE), ONE)
 
 
-@_inlined
+@inlined
 def _see(values, states, slot, factors, features):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """What the network is told of a voxel, see `refinement`."""
     x, y, z = slot >> 6, slot >> 3 & 7, slot & 7
@@ -89,7 +87,7 @@ def _see(values, states, slot, factors, features):  # type: ignore[no-untyped-de
         features[20 + 3 * bit] = ((z >> bit & 1) * 2 - 1) * ONE
 
 
-@_inlined
+@inlined
 def _layer(inputs, weights, biases, outputs):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Sums of a layer: inputs [n], weights [n, m], biases [m] -> outputs [m], in 1/(127 * 128)."""
     for j in range(biases.size):
@@ -100,7 +98,7 @@ def _layer(inputs, weights, biases, outputs):  # type: ignore[no-untyped-def]  #
             outputs[j] += x * weights[i, j]
 
 
-@_inlined
+@inlined
 def _activate(sums):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Leaky rectifier, in place: sums in 1/(127 * 128) -> activations in 1/127, within -1..1."""
     for j in range(sums.size):

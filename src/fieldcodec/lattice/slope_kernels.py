@@ -5,18 +5,18 @@ each axis. That is what is computed here, to the last bit, but from seven number
 """
 
 import numpy as np
-from numba import njit, prange
 
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import kernel, row_kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _on_line(numbers, row, near, step):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """What the straight line through two voxels of a leaf, `near` and one `step` behind it, says of the one before."""
     return 2 * np.int64(numbers[row, near]) - np.int64(numbers[row, near + step])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _beyond(numbers, rows, axis, side, voxel, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The number next to a voxel at a face of its leaf, where no leaf is; see `warp_kernels` for its continuation.
 
@@ -36,7 +36,7 @@ def _beyond(numbers, rows, axis, side, voxel, limit):  # type: ignore[no-untyped
     return min(max(total // count, -limit), limit)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _next(numbers, rows, axis, side, voxel, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The number of the voxel before (side -1) or after (1) one of a leaf along an axis; rows [27] are around it."""
     shift = 3 * (2 - axis)
@@ -49,10 +49,10 @@ def _next(numbers, rows, axis, side, voxel, limit):  # type: ignore[no-untyped-d
     return np.int64(_beyond(numbers, rows, axis, side, voxel, limit))
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def slopes_at_rest(numbers, cells, table, limit, slopes):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(256)
+def slopes_at_rest(first, last, numbers, cells, table, limit, slopes):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """slopes[3, N, 512] = half the differences of distances numbers [N, 512] of the leaves at `cells`."""
-    for leaf in prange(len(numbers)):
+    for leaf in range(first, last):
         rows = np.empty(27, np.int64)
         for i in range(27):
             x, y, z = i // 9 - 1, i // 3 % 3 - 1, i % 3 - 1

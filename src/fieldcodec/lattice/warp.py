@@ -70,12 +70,12 @@ class Earlier:
         """
         limit = self.limit(0)
         gradients, motion = (np.empty((3, len(self.origins), 512), kind) for kind in (np.float32, np.int32))
-        slopes_at_rest(self.numbers[0], *self._cells_and_table, limit, gradients)
+        slopes_at_rest(len(self.numbers[0]), self.numbers[0], *self._cells_and_table, limit, gradients)
         numbers = np.clip(self.numbers[0], -limit, limit)
-        kernels.feet(numbers, gradients, slope, motion)
+        kernels.feet(len(numbers), numbers, gradients, slope, motion)
         there = np.empty_like(numbers)
         self._warp(0, self.origins, motion, there, np.empty((3, 0, 512), np.float32), stretch=False)
-        kernels.mend(numbers, motion, there, _LARGEST_REPAIR * slope, limit)
+        kernels.mend(len(numbers), numbers, motion, there, _LARGEST_REPAIR * slope, limit)
         return numbers[None]
 
     def linearised(self, channel: int, origins: np.ndarray, motion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,8 +90,8 @@ class Earlier:
     ) -> None:  # fmt: skip
         limited = np.ascontiguousarray(np.clip(motion, -MAX_MOTION, MAX_MOTION), np.int32)
         kernels.warp(
-            self.numbers[channel], *self._cells_and_table, np.ascontiguousarray(origins, np.int64), limited,
-            *_weights(), np.int32(self.fill[channel]), self.distances, self.distances and stretch,
+            len(origins), self.numbers[channel], *self._cells_and_table, np.ascontiguousarray(origins, np.int64),
+            limited, *_weights(), np.int32(self.fill[channel]), self.distances, self.distances and stretch,
             self.limit(channel), out, slopes,
         )  # fmt: skip
 

@@ -12,10 +12,9 @@ IEEE 754 says, so the result is the same on every machine.
 import math
 
 import numpy as np
-from numba import njit, prange
 
-from fieldcodec.coding.jit import inlined
 from fieldcodec.coding.neighbours import find
+from fieldcodec.jit import inlined, kernel, row_kernel
 
 PLACE_BITS = 10  # of a displacement behind the point: motion is in 1/1024 voxel
 WEIGHT_BITS = 12
@@ -27,7 +26,7 @@ _LEAST_SQUARE, _LARGEST_SQUARE = 0.3, 3.0  # of a gradient, against that of a di
 _LEAST_FOOT, _LARGEST_FOOT = 0.5, 6.0  # voxels; feet of one leaf then fit into a window
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _clamped_spread(motion, lows, highs):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Smallest and largest whole displacement of a leaf along each axis; the largest is cut to what a window holds."""
     for axis in range(3):
@@ -38,7 +37,7 @@ def _clamped_spread(motion, lows, highs):  # type: ignore[no-untyped-def]  # pra
         lows[axis], highs[axis] = low, min(high, low + _SPREAD)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _gather(numbers, cells, table, corner, sizes, window, known):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the window from the leaves that meet it, and `known`, rows of bits; True where some voxel lies in none."""
     missing = False
@@ -61,7 +60,7 @@ def _gather(numbers, cells, table, corner, sizes, window, known):  # type: ignor
     return missing
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _needed(motion, lows, highs, moving_only, needed):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Fill rows of bits with the voxels of the window that are looked at: a spline looks at 4 x 4 x 4.
 
@@ -90,7 +89,7 @@ def _needed(motion, lows, highs, moving_only, needed):  # type: ignore[no-untype
             needed[x + 1, y + 1] |= np.int64(2) << z
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _all_known(needed, known):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     unknown = np.int64(0)
     for x in range(SIDE):
@@ -99,7 +98,7 @@ def _all_known(needed, known):  # type: ignore[no-untyped-def]  # pragma: no cov
     return unknown == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _continued(window, known, x, y, z, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """The mean of what straight lines through two known voxels in a row say of an unknown one; there is such a line."""
     total, count = np.int64(0), 0
@@ -113,7 +112,7 @@ def _continued(window, known, x, y, z, limit):  # type: ignore[no-untyped-def]  
     return np.int32(min(max(total // count, -limit), limit))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _continue(window, sizes, fill, limit, needed, known):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Continue known numbers into unknown voxels, one voxel a pass, until all that are needed are known.
 
@@ -144,7 +143,7 @@ def _continue(window, sizes, fill, limit, needed, known):  # type: ignore[no-unt
     _fill(window, sizes, fill, known)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill(window, sizes, fill, known):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     for x in range(sizes[0]):
         for y in range(sizes[1]):
@@ -229,7 +228,7 @@ def _ratio_of_slopes(motion, voxel, gx, gy, gz):  # type: ignore[no-untyped-def]
     return min(max(math.sqrt(16.0 * before / after), _LEAST_RATIO), _LARGEST_RATIO)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _window_of_leaf(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     numbers, cells, table, origin, motion, fill, extend, moving_only, limit, window, lows, highs
 ):
@@ -249,8 +248,10 @@ def _window_of_leaf(  # type: ignore[no-untyped-def]  # pragma: no cover - compi
             _fill(window, sizes, fill, known)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def warp(numbers, cells, table, origins, motion, weights, slopes, fill, extend, stretch, limit, out, gradients):  # type: ignore[no-untyped-def]  # pragma: no cover
+@row_kernel(128)
+def warp(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    first, last, numbers, cells, table, origins, motion, weights, slopes, fill, extend, stretch, limit, out, gradients
+):  # fmt: skip
     """out[n, 512] = numbers [N, 512] of the leaves at `cells`, interpolated where `motion` [3, n, 512] points.
 
     `origins` [n, 3] are of the leaves of the result, `weights` and `slopes` [1024, 4] of the spline and of its
@@ -261,7 +262,7 @@ def warp(numbers, cells, table, origins, motion, weights, slopes, fill, extend, 
     """
     mask = (1 << PLACE_BITS) - 1
     wanted = gradients.shape[1] > 0
-    for leaf in prange(len(origins)):
+    for leaf in range(first, last):
         window = np.empty((SIDE, SIDE, SIDE), np.int32)
         lows, highs = np.empty(3, np.int64), np.empty(3, np.int64)
         own = motion[:, leaf]
@@ -290,15 +291,15 @@ def warp(numbers, cells, table, origins, motion, weights, slopes, fill, extend, 
             out[leaf, voxel] = min(max(value, -limit), limit)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def feet(numbers, gradients, slope, motion):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(128)
+def feet(first, last, numbers, gradients, slope, motion):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """motion[3, n, 512] = from every voxel with distance numbers[n, 512] to the nearest place of the surface.
 
     Against the gradient [3, n, 512], as far as the distance says. Nowhere, where the gradient is not about `slope`
     long, as where two sides of the surface are equally far, and where the distance is below half a voxel or too long.
     """
     one = float(1 << PLACE_BITS)
-    for leaf in prange(numbers.shape[0]):
+    for leaf in range(first, last):
         for voxel in range(512):
             # `float` would leave them in single precision, in which products are not exact
             gx, gy = np.float64(gradients[0, leaf, voxel]), np.float64(gradients[1, leaf, voxel])
@@ -318,10 +319,10 @@ def feet(numbers, gradients, slope, motion):  # type: ignore[no-untyped-def]  # 
                 motion[0, leaf, voxel], motion[1, leaf, voxel], motion[2, leaf, voxel] = 0, 0, 0
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def mend(numbers, motion, there, most, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+@row_kernel(128)
+def mend(first, last, numbers, motion, there, most, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """numbers[n, 512] += what is `there`, where a foot [3, n, 512] is and finds less than `most`; within +-limit."""
-    for leaf in prange(numbers.shape[0]):
+    for leaf in range(first, last):
         for voxel in range(512):
             foot = motion[0, leaf, voxel] | motion[1, leaf, voxel] | motion[2, leaf, voxel]
             if foot != 0 and abs(there[leaf, voxel]) < most:

@@ -4,10 +4,10 @@ Written here because no package that the core needs has one (SciPy and libigl do
 """
 
 import numpy as np
-from numba import njit
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import UsageError
+from fieldcodec.jit import kernel
+from fieldcodec.threads import map_threads
 
 _LEAF = 12  # points at most that are looked at one by one
 _QUERIES_OF_A_JOB = 1 << 14
@@ -47,7 +47,7 @@ def nearest_neighbours(
 # 2 i + 1, the root is 1, and each node halves the points of its parent; those of the last level are not cut.
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _build(points, order, axes, cuts):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Sorts `order` so that the points of every node are neighbours in it; notes where each node is cut."""
     bounds = np.zeros((2 * len(axes), 2), np.int64)
@@ -71,7 +71,7 @@ def _build(points, order, axes, cuts):  # type: ignore[no-untyped-def]  # pragma
         bounds[2 * node], bounds[2 * node + 1] = (first, middle), (middle, last)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest(queries, points, axes, cuts, squares, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Near sides of cuts first; the far ones wait with how far they are along each axis."""
     nodes, bounds = np.empty(64, np.int64), np.empty((64, 2), np.int64)

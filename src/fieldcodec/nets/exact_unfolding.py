@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.errors import FormatError
 from fieldcodec.grid.octree import CHILDREN, Octree
+from fieldcodec.jit import kernel
 from fieldcodec.nets.frozen_recursive import LATENT_LIMIT, LATENT_UNIT, FrozenRecursive
 
 SINE_UNIT = 1 << 22

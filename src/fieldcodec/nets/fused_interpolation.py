@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from numba import njit
 from torch import Tensor
 
+from fieldcodec.jit import kernel
 from fieldcodec.nets.interpolation import Stencil, mix
 from fieldcodec.nets.recursive_spec import RecursiveSpec
 
@@ -98,7 +98,7 @@ class _MixLevels(torch.autograd.Function):
 # without that, a dot product is one addition after another.
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _gather_levels(values, starts, rows, places, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     one = np.float32(1)
     for point in range(len(rows)):
@@ -114,7 +114,7 @@ def _gather_levels(values, starts, rows, places, out):  # type: ignore[no-untype
                         out[point, channel] += weight * values[row, channel]
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@kernel(fastmath={"reassoc", "contract"})
 def _slopes(values, starts, rows, places, gradient, out):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Adds to out [points, lods, 3] how the sum of gradient times value grows with each place."""
     one = np.float32(1)

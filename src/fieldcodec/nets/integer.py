@@ -18,14 +18,14 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.coding.threads import map_threads, one_thread_a_product
 from fieldcodec.errors import FormatError
+from fieldcodec.jit import kernel
 from fieldcodec.nets.experts import hash_levels
 from fieldcodec.nets.fourier import integer_frequencies
 from fieldcodec.nets.frozen import FrozenNetwork
 from fieldcodec.nets.hash_grid import POSITION_BITS, PRIMES, HashLevels
 from fieldcodec.shapes import Logits, Points
+from fieldcodec.threads import map_threads, one_thread_a_product
 
 LOGIT_UNIT = 16
 VALUE_UNIT = 1 << 14  # fine enough that rounding to it adds nothing to a regressor's error

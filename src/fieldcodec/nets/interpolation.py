@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32, Int32
 from torch import Tensor
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.grid.octree import Octree, stencils
+from fieldcodec.jit import kernel
 
 
 @dataclass(frozen=True)

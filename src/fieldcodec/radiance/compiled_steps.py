@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldcodec.coding.threads import available_threads, map_threads
 from fieldcodec.radiance import step_kernels
 from fieldcodec.radiance.grid import RadianceGrid, aligned_rows, row_width
 from fieldcodec.radiance.harmonics import COUNT, harmonics
 from fieldcodec.radiance.march import RayMarcher, Samples
 from fieldcodec.radiance.steps import FAINT, IGNORED, SHADE_LIMITS, THICKNESS_LIMITS, GridSteps, Rates, StepCase
+from fieldcodec.threads import available_threads, map_threads
 
 _RAYS_AT_ONCE = 256  # of one job; the same for any number of threads
 _SECOND = 0.99

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import UsageError
 from fieldcodec.radiance import grid_kernels
 from fieldcodec.radiance.field import Occupancy, RadianceField
 from fieldcodec.radiance.harmonics import COUNT, harmonics
 from fieldcodec.radiance.lattice import CornerLattice
 from fieldcodec.radiance.marks import DEFAULT_UP, Direction
+from fieldcodec.threads import map_threads
 
 _CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _POINTS_AT_ONCE = 1 << 16

@@ -7,7 +7,7 @@ then zeros up to W, see `grid.row_width`. Rows are indexed, never cut out: each 
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 _ONE, _HALF = np.float32(1), np.float32(0.5)  # with a plain 1 all would be computed in float64
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import UsageError
 from fieldcodec.radiance import march_kernels
 from fieldcodec.radiance.field import Occupancy
+from fieldcodec.threads import map_threads
 
 STEP = 0.6  # of a cell
 _RAYS_AT_ONCE = 2048  # of one thread

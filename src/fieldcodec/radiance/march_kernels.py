@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 BRICK = 8  # cells along the edge of a brick, which is passed in one leap where it is empty
 

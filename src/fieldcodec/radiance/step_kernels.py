@@ -10,7 +10,7 @@ on the number of threads.
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 from fieldcodec.radiance.grid_kernels import cell_of, corners_of, shade_at, softplus, thickness_at
 
 _ZERO, _ONE, _TWO, _THREE = (np.float32(n) for n in range(4))  # with a plain 1 all would be computed in float64

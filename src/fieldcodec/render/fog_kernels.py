@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.render.ray_kernels import enter_box, inlined, next_block, pixel_ray, sample_block
+from fieldcodec.jit import inlined, kernel
+from fieldcodec.render.ray_kernels import enter_box, next_block, pixel_ray, sample_block
 
 
 @inlined

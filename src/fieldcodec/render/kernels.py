@@ -5,11 +5,12 @@ the 27 leaves around and including each one (-1: none), the value where there is
 coordinates inside a leaf become slots. All coordinates are camera coordinates (v, u, d), see `view`.
 """
 
-import numba
 import numpy as np
 
+from fieldcodec.jit import kernel, row_kernel
 
-@numba.njit(cache=True)
+
+@kernel
 def _fetch(values, near, fill, first, steps, leaf, v, u, d):  # type: ignore[no-untyped-def]
     """Voxel (v, u, d) of a leaf, each in -8 ... 15: those outside 0 ... 7 lie in its neighbours."""
     number = ((v >> 3) + 1) * 9 + ((u >> 3) + 1) * 3 + (d >> 3) + 1
@@ -19,7 +20,7 @@ def _fetch(values, near, fill, first, steps, leaf, v, u, d):  # type: ignore[no-
     return values[row, first + (v & 7) * steps[0] + (u & 7) * steps[1] + (d & 7) * steps[2]]
 
 
-@numba.njit(cache=True)
+@kernel
 def _plane(values, near, fill, first, steps, leaf, v, u, d, part_v, part_u):  # type: ignore[no-untyped-def]
     """Bilinear value in the plane of depth d of a leaf."""
     upper = (
@@ -33,7 +34,7 @@ def _plane(values, near, fill, first, steps, leaf, v, u, d, part_v, part_u):  # 
     return upper * (1 - part_v) + lower * part_v
 
 
-@numba.njit(cache=True)
+@kernel
 def _solid(values, near, fill, first, steps, leaf, v, u, d, parts):  # type: ignore[no-untyped-def]
     """Trilinear value in the cell of voxel (v, u, d) of a leaf."""
     front = _plane(values, near, fill, first, steps, leaf, v, u, d, parts[0], parts[1])
@@ -41,7 +42,7 @@ def _solid(values, near, fill, first, steps, leaf, v, u, d, parts):  # type: ign
     return front * (1 - parts[2]) + back * parts[2]
 
 
-@numba.njit(cache=True)
+@kernel
 def _first_hit(values, near, fill, first, steps, order, begin, end, v, u, part_v, part_u):  # type: ignore[no-untyped-def]
     """Leaf and depth in it where a ray goes from outside to inside; depth NaN where it never does."""
     for place in range(begin, end):
@@ -57,17 +58,17 @@ def _first_hit(values, near, fill, first, steps, order, begin, end, v, u, part_v
     return -1, np.nan
 
 
-@numba.njit(parallel=True, cache=True)
-def trace(points, normals, voxels, corners, order, starts, columns, start, pitch):  # type: ignore[no-untyped-def]
+@row_kernel(8)
+def trace(top, bottom, points, normals, voxels, corners, order, starts, columns, start, pitch):  # type: ignore[no-untyped-def]
     """Fill `points` and `normals` [H, W, 3] where rays hit the surface.
 
     `order` and `starts` list the leaves of each column of 8 x 8 rays from near to far, `columns` columns a row;
     rays begin at `start` and are `pitch` voxels apart.
     """
     values, near, fill, first, steps = voxels
-    height, width, _ = points.shape
+    width = points.shape[1]
     rows = (len(starts) - 1) // columns
-    for y in numba.prange(height):
+    for y in range(top, bottom):
         at_v = start[0] + (y + 0.5) * pitch[0] - 0.5
         v = int(np.floor(at_v))
         for x in range(width):
@@ -98,7 +99,7 @@ def trace(points, normals, voxels, corners, order, starts, columns, start, pitch
             _set_normal(normals[y, x], values, near, fill, first, steps, leaf, v & 7, u & 7, d, parts)
 
 
-@numba.njit(cache=True)
+@kernel
 def _set_normal(normal, values, near, fill, first, steps, leaf, v, u, d, parts):  # type: ignore[no-untyped-def]
     """The direction of the gradient, from central differences of two voxels' width."""
     slope_v = _solid(values, near, fill, first, steps, leaf, v + 1, u, d, parts) - _solid(
@@ -115,10 +116,10 @@ def _set_normal(normal, values, near, fill, first, steps, leaf, v, u, d, parts):
         normal[0], normal[1], normal[2] = slope_v / length, slope_u / length, slope_d / length
 
 
-@numba.njit(parallel=True, cache=True)
-def sample(result, voxels, leaves, local, parts):  # type: ignore[no-untyped-def]
+@row_kernel(1 << 12)
+def sample(begin, end, result, voxels, leaves, local, parts):  # type: ignore[no-untyped-def]
     """Trilinear values in the cells of voxels `local` [n, 3] of leaves [n]; `parts` [n, 3] in [0, 1)."""
     values, near, fill, first, steps = voxels
-    for i in numba.prange(len(result)):
+    for i in range(begin, end):
         part = (parts[i, 0], parts[i, 1], parts[i, 2])
         result[i] = _solid(values, near, fill, first, steps, leaves[i], local[i, 0], local[i, 1], local[i, 2], part)

@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.grid.lookup import TILE_LOG2, tiles_of
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.render import light_kernels
 from fieldcodec.render.ray_tree import RayTree
+from fieldcodec.threads import map_threads
 
 _THICK = 7.0  # optical depth of the thick parts of a volume, where it is chosen
 _THICK_SHARE = 90  # percentile of the lines through a volume that are called thick

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 
 @kernel

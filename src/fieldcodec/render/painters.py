@@ -9,13 +9,13 @@ from threading import Lock
 
 import numpy as np
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid.sparse_grid import SparseGrid
 from fieldcodec.render import colormaps, fog_kernels, light, ray_kernels, shade, surface_kernels
 from fieldcodec.render.camera import Camera
 from fieldcodec.render.options import Look, RenderOptions
 from fieldcodec.render.ray_tree import Meaning, RayTree, ray_tree
+from fieldcodec.threads import map_threads
 
 _TILE = 32  # pixels along the side of a tile
 _LEAST = 2e-3  # transmittance at which nothing behind can be seen

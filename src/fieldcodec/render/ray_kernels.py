@@ -7,13 +7,11 @@ blocks beyond. Their codes are loaded once for a block (`load_block`); sampling 
 
 import math
 
-import numba
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import inlined, kernel
 
 # Calls that are not inlined count references to every array of `tables`, which all threads then wait for.
-inlined = numba.njit(forceinline=True, nogil=True)
 
 _MIXED = 3
 _GROUP_LOG2 = 5  # groups of 4^3 blocks can be passed over at once

@@ -49,7 +49,7 @@ class SurfaceField:
         points, normals = np.full((*shape, 3), np.nan), np.full((*shape, 3), np.nan, np.float32)
         pitch = frame.window_size[:2] / np.asarray(shape, np.float64)
         start = frame.window_low[:2].astype(np.float64)
-        kernels.trace(points, normals, self._voxels, corners, order, starts, columns, start, pitch)
+        kernels.trace(len(points), points, normals, self._voxels, corners, order, starts, columns, start, pitch)
         return Surface(points, normals)
 
     def sample(self, points: np.ndarray) -> np.ndarray:
@@ -63,7 +63,9 @@ class SurfaceField:
         values = found.fill[:, 0].astype(np.float64)
         inside = found.rows >= 0
         sampled = np.empty(int(inside.sum()))
-        kernels.sample(sampled, self._voxels, found.rows[inside], base[inside] & 7, (points - base)[inside])
+        kernels.sample(
+            len(sampled), sampled, self._voxels, found.rows[inside], base[inside] & 7, (points - base)[inside]
+        )
         values[inside] = sampled
         return values
 

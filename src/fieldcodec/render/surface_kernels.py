@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import inlined, kernel
 from fieldcodec.render.fog_kernels import jitter
 from fieldcodec.render.ray_kernels import (
     box_span,
     enter_box,
-    inlined,
     next_block,
     pixel_ray,
     sample_block,

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.simulate import fluid_kernels
 from fieldcodec.simulate.projection import Faces, close_walls, project
+from fieldcodec.threads import map_threads
 
 Source = Callable[[float], tuple[tuple[slice, slice, slice], np.ndarray]]
 """Seconds -> a box of cells, and how much [cells of the box] of them new smoke fills, 0 to 1."""

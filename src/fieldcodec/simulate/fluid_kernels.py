@@ -7,7 +7,7 @@ that rows can be given to threads.
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 _TINY = 1e-20
 

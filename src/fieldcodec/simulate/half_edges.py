@@ -6,7 +6,7 @@ edge as the triangle on the other side has it.
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 _FLATNESS = 0.5  # least cosine between two triangles whose common edge may be flipped
 

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.grid.sparse_grid import VolumeFile
 from fieldcodec.io.mesh import Mesh, voxelize
+from fieldcodec.jit import kernel
 from fieldcodec.simulate.options import SequenceOptions
 from fieldcodec.simulate.refine import MovingSurface
+from fieldcodec.threads import map_threads
 
 PERIOD = 3.0  # seconds
 CENTRE, RADIUS = (0.35, 0.35, 0.35), 0.15

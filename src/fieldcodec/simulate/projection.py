@@ -11,8 +11,8 @@ two dimensions", 1980.
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.coding.threads import map_threads
+from fieldcodec.jit import kernel
+from fieldcodec.threads import map_threads
 
 Faces = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Velocity along x [nx + 1, ny, nz], y [nx, ny + 1, nz], z [nx, ny, nz + 1] at the faces between cells."""

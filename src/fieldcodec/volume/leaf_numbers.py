@@ -11,11 +11,11 @@ from functools import cached_property
 import numpy as np
 
 from fieldcodec.coding.residuals import CodedResiduals
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.coding.value_masks import decode_masks_given_values
 from fieldcodec.grid import masks
 from fieldcodec.grid.topology import Topology
 from fieldcodec.lattice.refinement import Refinement
+from fieldcodec.threads import map_threads
 from fieldcodec.volume.compressed_grid import CompressedGrid
 from fieldcodec.volume.fields import leaf_blocks
 from fieldcodec.volume.lattice_codec import Numbers, Rows, coded_residuals, exact_integers, refined, signed

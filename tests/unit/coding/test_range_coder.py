@@ -10,8 +10,8 @@ import pytest
 from fieldcodec.coding import mixing
 from fieldcodec.coding import range_coder as rc
 from fieldcodec.coding.integers import decode_integers, encode_integers
-from fieldcodec.coding.jit import kernel
 from fieldcodec.errors import FormatError
+from fieldcodec.jit import kernel
 
 
 @kernel

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
@@ -149,15 +149,10 @@ def test_background_of_64_bits_stays_the_lower_bound() -> None:
     check_promises(with_values(grid, values, "double", background=np.array([3.0 + 1e-9])))
 
 
-def test_result_does_not_depend_on_the_number_of_threads() -> None:
+def test_result_does_not_depend_on_the_number_of_threads(on_threads: Callable[[int, Callable[[], Any]], Any]) -> None:
     grid = blobs_level_set(40.0)
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        alone = continue_distance(grid)
-    finally:
-        numba.set_num_threads(before)
-    assert alone.tobytes() == continue_distance(grid).tobytes()
+    alone, together = (on_threads(threads, lambda: continue_distance(grid)) for threads in (1, 3))
+    assert alone.tobytes() == together.tobytes()
 
 
 @pytest.mark.parametrize("background", [0.0, -3.0, np.nan, np.inf])

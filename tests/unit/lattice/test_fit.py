@@ -101,14 +101,14 @@ def test_kernels_of_smoothness_are_those_of_its_matrix() -> None:
     bends = (exists * rng.random(exists.shape)).astype(np.float32)
     slow = bending_matrix(lattice, bends)
     bent = np.full_like(bends, np.nan)  # all of it is written
-    bend(coefficients, lattice.neighbours, bends, bent)
+    bend(len(bent), coefficients, lattice.neighbours, bends, bent)
     total = np.ones(len(lattice), np.float32)
-    unbend(bent, lattice.neighbours, np.float32(2), total)
+    unbend(len(bent), bent, lattice.neighbours, np.float32(2), total)
     assert np.allclose(total, 1 + 2 * slow @ coefficients, atol=1e-5)
     diagonal = np.ones(len(lattice), np.float32)
-    add_bend_diagonal(bends, lattice.neighbours, np.float32(2), diagonal)
+    add_bend_diagonal(len(bends), bends, lattice.neighbours, np.float32(2), diagonal)
     assert np.allclose(diagonal, 1 + 2 * np.diag(slow), atol=1e-5)
-    reweight(coefficients, lattice.neighbours, np.float32(1 / 0.5), bends)
+    reweight(len(bends), coefficients, lattice.neighbours, np.float32(1 / 0.5), bends)
     wanted = np.where(exists, 1 / (1 + (second_differences(lattice, coefficients) / 0.5) ** 2), 0)
     assert np.allclose(bends, wanted, atol=1e-5)
 

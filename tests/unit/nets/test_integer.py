@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fieldcodec.coding.threads import VARIABLE
 from fieldcodec.nets import integer
 from fieldcodec.nets.experts import ExpertNetwork
 from fieldcodec.nets.fourier import integer_frequencies
 from fieldcodec.nets.frozen import FrozenNetwork, IntegerTensor
 from fieldcodec.nets.integer import LOGIT_UNIT, VALUE_UNIT, ExactNetwork
 from fieldcodec.nets.spec import NetworkSpec
+from fieldcodec.threads import VARIABLE
 
 
 def _network(activation: str, mapping: str, outputs: int = 2) -> ExpertNetwork:

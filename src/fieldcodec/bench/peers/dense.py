@@ -16,11 +16,11 @@ import numpy as np
 
 from fieldcodec.bench.effort import measured
 from fieldcodec.bench.peer import Outcome, Peer, Setting, bench_package
-from fieldcodec.coding.jit import kernel
 from fieldcodec.errors import UnsupportedGridError
 from fieldcodec.grid import masks
 from fieldcodec.grid.lookup import blocks_at
 from fieldcodec.grid.sparse_grid import SparseGrid
+from fieldcodec.jit import kernel
 
 _FLOATS = ("float", "double", "vec2s", "vec2d", "vec3s", "vec3d")
 _FAR = 1e30

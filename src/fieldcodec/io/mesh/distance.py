@@ -8,12 +8,11 @@ the triangles and the number of threads change no bit of the result.
 """
 
 import numpy as np
-from numba import njit, prange
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import FormatError
 from fieldcodec.io.mesh.triangle import PREPARED, UNLIMITED, bounds_of, in_registers, prepare, squared_distance
+from fieldcodec.jit import kernel, row_kernel
+from fieldcodec.threads import map_threads
 
 LEAF_RADIUS = 6.0622  # from the centre of a leaf's voxels to its corner voxels: 3.5 times the root of 3, rounded up
 BLOCK = 8  # leaves along one side of a block, rejected in one go for large triangles
@@ -37,10 +36,11 @@ def leaves_near(corners: np.ndarray, reach: float) -> np.ndarray:
     Returns:
         [n, 3] int64 leaf origins sorted by x, y, z.
     """
-    counts = _count_leaves(corners, reach)
+    counts = np.empty(len(corners), np.int64)
+    _count_leaves(len(corners), corners, reach, counts)
     starts = np.concatenate([[0], np.cumsum(counts)])
     keys = np.empty(starts[-1], np.int64)
-    _list_leaves(corners, reach, starts, keys)
+    _list_leaves(len(corners), corners, reach, starts, keys)
     unique, low = np.unique(keys), (1 << KEY_BITS) - 1
     leaves = np.stack([unique >> (2 * KEY_BITS), (unique >> KEY_BITS) & low, unique & low], axis=1) - KEY_OFFSET
     return leaves * 8
@@ -211,7 +211,7 @@ def _lower_node(corners, bounds, origins, reach, most, squares):  # type: ignore
     return tests
 
 
-@njit(cache=True)
+@kernel
 def _leaf_range(corners, reach, low, high):  # type: ignore[no-untyped-def]
     for i in range(3):
         smallest = min(corners[i], corners[3 + i], corners[6 + i]) - reach
@@ -220,7 +220,7 @@ def _leaf_range(corners, reach, low, high):  # type: ignore[no-untyped-def]
         high[i] = np.int64(np.floor(np.floor(largest) / 8.0))
 
 
-@njit(cache=True)
+@kernel
 def _visit(corners, reach, scratch, low, high, keys, start):  # type: ignore[no-untyped-def]
     """Number of leaves near one triangle; their keys go to keys[start:] unless `start` is negative."""
     prepare(corners, scratch)
@@ -246,17 +246,15 @@ def _visit(corners, reach, scratch, low, high, keys, start):  # type: ignore[no-
     return found
 
 
-@njit(parallel=True, cache=True)
-def _count_leaves(corners, reach):  # type: ignore[no-untyped-def]
-    counts = np.zeros(len(corners), np.int64)
-    for row in prange(len(corners)):
-        scratch, low, high = np.empty(PREPARED), np.empty(3, np.int64), np.empty(3, np.int64)
+@row_kernel(1 << 12)
+def _count_leaves(first, last, corners, reach, counts):  # type: ignore[no-untyped-def]
+    scratch, low, high = np.empty(PREPARED), np.empty(3, np.int64), np.empty(3, np.int64)
+    for row in range(first, last):
         counts[row] = _visit(corners[row], reach, scratch, low, high, counts, -1)
-    return counts
 
 
-@njit(parallel=True, cache=True)
-def _list_leaves(corners, reach, starts, keys):  # type: ignore[no-untyped-def]
-    for row in prange(len(corners)):
-        scratch, low, high = np.empty(PREPARED), np.empty(3, np.int64), np.empty(3, np.int64)
+@row_kernel(1 << 12)
+def _list_leaves(first, last, corners, reach, starts, keys):  # type: ignore[no-untyped-def]
+    scratch, low, high = np.empty(PREPARED), np.empty(3, np.int64), np.empty(3, np.int64)
+    for row in range(first, last):
         _visit(corners[row], reach, scratch, low, high, keys, starts[row])

@@ -1,7 +1,8 @@
 """Which vertices of a mesh hang together."""
 
 import numpy as np
-from numba import njit
+
+from fieldcodec.jit import kernel
 
 
 def connected_parts(triangles: np.ndarray, count: int) -> np.ndarray:
@@ -11,7 +12,7 @@ def connected_parts(triangles: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(part, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _roots(triangles, count):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """Of each vertex one that all vertices hanging together with it by triangles share."""
     parent = np.arange(count)

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any, Protocol, final
 
 import numpy as np
-from numba import njit, prange
 
-from fieldcodec.coding.jit import kernel
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.errors import FormatError, MissingPackageError
 from fieldcodec.grid import masks
 from fieldcodec.io.mesh.triangle import UNLIMITED, bounds_of
+from fieldcodec.jit import kernel, row_kernel
+from fieldcodec.threads import map_threads
 
 Progress = Callable[[str, float], None]
 """Called with the name of the stage and the share of it that is done, 0 to 1."""
@@ -44,11 +43,12 @@ class ColumnWinding:
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray) -> None:
         """Args: vertices [n, 3] float64 in index space; triangles [m, 3] int64, closed as a chain."""
-        counts = _count_crossings(vertices, triangles)
+        counts = np.empty(len(triangles), np.int64)
+        _count_crossings(len(triangles), vertices, triangles, counts)
         starts = np.concatenate([[0], np.cumsum(counts)])
         keys, x = np.empty(starts[-1], np.int64), np.empty(starts[-1], np.float64)
         signs = np.empty(starts[-1], np.int8)
-        _list_crossings(vertices, triangles, starts, keys, x, signs)
+        _list_crossings(len(triangles), vertices, triangles, starts, keys, x, signs)
         order = np.lexsort((x, keys))
         keys, self._x = keys[order], x[order]
         # The signs of a column sum to zero, so one running sum serves all columns.
@@ -61,7 +61,9 @@ class ColumnWinding:
     def is_inside(self, voxels: np.ndarray) -> np.ndarray:
         """[q, 3] integer index coordinates -> [q] bool."""
         voxels = np.ascontiguousarray(voxels, np.int64)
-        return _inside_columns(voxels, self._columns, self._starts, self._x, self._sums)
+        inside = np.zeros(len(voxels), bool)
+        _inside_columns(len(voxels), voxels, self._columns, self._starts, self._x, self._sums, inside)
+        return inside
 
 
 @final
@@ -218,33 +220,29 @@ def _scan(vertices, triangle, start, keys, x, signs):  # type: ignore[no-untyped
     return found
 
 
-@njit(parallel=True, cache=True)
-def _count_crossings(vertices, triangles):  # type: ignore[no-untyped-def]
-    counts = np.zeros(len(triangles), np.int64)
+@row_kernel(1 << 12)
+def _count_crossings(first, last, vertices, triangles, counts):  # type: ignore[no-untyped-def]
     no_x, no_signs = np.empty(0), np.empty(0, np.int8)
-    for row in prange(len(triangles)):
+    for row in range(first, last):
         counts[row] = _scan(vertices, triangles[row], -1, counts, no_x, no_signs)
-    return counts
 
 
-@njit(parallel=True, cache=True)
-def _list_crossings(vertices, triangles, starts, keys, x, signs):  # type: ignore[no-untyped-def]
-    for row in prange(len(triangles)):
+@row_kernel(1 << 12)
+def _list_crossings(first, last, vertices, triangles, starts, keys, x, signs):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
         _scan(vertices, triangles[row], starts[row], keys, x, signs)
 
 
-@njit(parallel=True, cache=True)
-def _inside_columns(voxels, columns, starts, x, sums):  # type: ignore[no-untyped-def]
-    inside = np.zeros(len(voxels), np.bool_)
-    for row in prange(len(voxels)):
+@row_kernel(1 << 12)
+def _inside_columns(first, last, voxels, columns, starts, x, sums, inside):  # type: ignore[no-untyped-def]
+    for row in range(first, last):
         key = (voxels[row, 1] + _OFFSET) << _SHIFT | (voxels[row, 2] + _OFFSET)
         column = np.searchsorted(columns, key)
         if column == len(columns) or columns[column] != key:
             continue
-        first, last = starts[column], starts[column + 1]
-        below = first + np.searchsorted(x[first:last], float(voxels[row, 0]), side="right")
-        inside[row] = sums[below] != sums[first]
-    return inside
+        low, high = starts[column], starts[column + 1]
+        below = low + np.searchsorted(x[low:high], float(voxels[row, 0]), side="right")
+        inside[row] = sums[below] != sums[low]
 
 
 @kernel

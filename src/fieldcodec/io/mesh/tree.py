@@ -11,9 +11,9 @@ from typing import final
 
 import numpy as np
 
-from fieldcodec.coding.threads import map_threads
 from fieldcodec.io.mesh import tree_kernels
 from fieldcodec.io.mesh.triangle import PREPARED, bounds_of
+from fieldcodec.threads import map_threads
 
 _POINTS_AT_ONCE = 1 << 14
 _RAY = np.array([0.5377, 0.6483, 0.5391])  # along no plane or edge that models commonly have

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
 from fieldcodec.io.mesh.triangle import prepare, squared_distance
+from fieldcodec.jit import kernel
 
 _BINS = 16
 _LEAF = 4  # triangles of a leaf, at most, unless their centres coincide

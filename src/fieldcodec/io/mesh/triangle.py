@@ -6,7 +6,7 @@ and comparisons of 64-bit floats, in the order written (no fastmath), and a mini
 
 import numpy as np
 
-from fieldcodec.coding.jit import kernel
+from fieldcodec.jit import kernel
 
 PREPARED = 20  # numbers that `prepare` computes of a triangle
 UNLIMITED = 1 << 62  # of counts that callers may limit, as decoders of foreign bytes have to

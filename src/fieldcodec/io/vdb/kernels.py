@@ -7,7 +7,8 @@ Values are handled as bytes, so one compiled version serves every value type. Ev
 """
 
 import numpy as np
-from numba import njit
+
+from fieldcodec.jit import inlined, kernel
 
 # Block codes: which inactive values are stored (io/Compression.h of OpenVDB).
 BACKGROUND, MINUS_BACKGROUND, ONE_VALUE = 0, 1, 2
@@ -25,7 +26,7 @@ FINE, CUT, BAD_CODE, BAD_LENGTH = 0, 1, 2, 3
 _BITS = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _count(data: np.ndarray, pos: int, size: int) -> int:
     total = 0
     for i in range(pos, pos + size):
@@ -33,7 +34,7 @@ def _count(data: np.ndarray, pos: int, size: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_block(
     data: np.ndarray, pos: int, end: int, slots: int, sizes: Sizes, table: np.ndarray, index: int
 ) -> tuple[int, int]:
@@ -83,7 +84,7 @@ def _scan_block(
     return FINE, pos + length
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_internal(
     data: np.ndarray, pos: int, end: int, sizes: Sizes, nodes: np.ndarray, slots: int, leaf_bytes: int
 ) -> tuple[int, int, int]:
@@ -109,34 +110,39 @@ def scan_internal(
     return FINE, pos, len(nodes)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_leaves(data: np.ndarray, pos: int, end: int, sizes: Sizes, leaves: np.ndarray) -> tuple[int, int, int]:
     """Fills a table with the buffers of leaves that follow each other; returns status, end and leaf index."""
     for leaf in range(len(leaves)):
         if pos + 64 > end:
             return CUT, pos, leaf
         leaves[leaf, MASK] = pos
-        status, pos = _scan_block(data, pos + 64, end, 512, sizes, leaves, leaf)
+        status, pos = _scan_block(data, pos + 64, end, np.int64(512), sizes, leaves, leaf)
         if status != FINE:
             return status, pos, leaf
     return FINE, pos, len(leaves)
 
 
-@njit(cache=True, nogil=True)
+@inlined
+def _copy(source: np.ndarray, start: int, target: np.ndarray, at: int, count: int) -> None:
+    """One by one: see `fieldcodec.jit`."""
+    for byte in range(count):
+        target[at + byte] = source[start + byte]
+
+
+@kernel
 def gather_runs(data: np.ndarray, starts: np.ndarray, counts: np.ndarray, width: int) -> np.ndarray:
     """[sum of counts, width]: rows of `width` bytes that stand in runs."""
     out = np.empty((counts.sum(), width), np.uint8)
     row = 0
     for run in range(len(starts)):
         for i in range(counts[run]):
-            pos = starts[run] + i * width
-            for byte in range(width):
-                out[row, byte] = data[pos + byte]
+            _copy(data, starts[run] + i * width, out[row], 0, width)
             row += 1
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scatter(
     out: np.ndarray,
     data: np.ndarray,
@@ -153,34 +159,31 @@ def scatter(
         row, source = blocks[block], starts[block]
         if row[COUNT] == slots:
             for slot in range(slots):
-                for byte in range(size):
-                    out[block, slot, byte] = flat[source + slot * size + byte]
+                _copy(flat, source + slot * size, out[block, slot], 0, size)
             continue
         code = row[CODE]
         stored = row[INACTIVE]
-        pair[1] = background
+        _copy(background, 0, pair[1], 0, size)
         if code == BACKGROUND:
-            pair[0] = background
+            _copy(background, 0, pair[0], 0, size)
         elif code in (MINUS_BACKGROUND, MASKED_BACKGROUNDS):
-            pair[0] = negative
+            _copy(negative, 0, pair[0], 0, size)
         else:
-            pair[0] = data[stored : stored + size]
+            _copy(data, stored, pair[0], 0, size)
         if code == MASKED_TWO_VALUES:
-            pair[1] = data[stored + size : stored + 2 * size]
+            _copy(data, stored + size, pair[1], 0, size)
         selected = code >= MASKED_BACKGROUNDS
         for slot in range(slots):
             bit = 1 << (slot & 7)
             if data[row[MASK] + (slot >> 3)] & bit:
-                for byte in range(size):
-                    out[block, slot, byte] = flat[source + byte]
+                _copy(flat, source, out[block, slot], 0, size)
                 source += size
             else:
                 which = 1 if selected and data[row[SELECT] + (slot >> 3)] & bit else 0
-                for byte in range(size):
-                    out[block, slot, byte] = pair[which, byte]
+                _copy(pair[which], 0, out[block, slot], 0, size)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     for byte in range(len(a)):  # noqa: SIM110
         if a[byte] != b[byte]:
@@ -188,7 +191,7 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _inactive_code(
     values: np.ndarray,
     active: np.ndarray,
@@ -208,24 +211,24 @@ def _inactive_code(
             continue
         if found == 2:
             return ALL_VALUES
-        pair[found] = value
+        _copy(value, 0, pair[found], 0, len(value))
         found += 1
     if found == 0:
-        pair[0] = background
+        _copy(background, 0, pair[0], 0, len(background))
         return BACKGROUND
     if found == 1:
         if _equal(pair[0], background):
             return BACKGROUND
         return MINUS_BACKGROUND if _equal(pair[0], negative) else ONE_VALUE
     if _equal(pair[0], background):  # the background, if present, becomes the second value
-        pair[0] = pair[1]
-        pair[1] = background
+        _copy(pair[1], 0, pair[0], 0, len(background))
+        _copy(background, 0, pair[1], 0, len(background))
     if not _equal(pair[1], background):
         return MASKED_TWO_VALUES
     return MASKED_BACKGROUNDS if _equal(pair[0], negative) else MASKED_ONE_VALUE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pack_blocks(
     values: np.ndarray,
     stored: np.ndarray,
@@ -250,7 +253,7 @@ def pack_blocks(
     pair = np.empty((2, size), np.uint8)
     pos = 0
     for block in range(len(values)):
-        out[pos : pos + prefix.shape[1]] = prefix[block]
+        _copy(prefix[block], 0, out, pos, prefix.shape[1])
         pos += prefix.shape[1]
         code = ALL_VALUES
         if masked:
@@ -259,7 +262,7 @@ def pack_blocks(
         pos += 1
         shown = 2 if code == MASKED_TWO_VALUES else 1 if code in (ONE_VALUE, MASKED_ONE_VALUE) else 0
         for i in range(shown):
-            out[pos : pos + size] = pair[i]
+            _copy(pair[i], 0, out, pos, size)
             pos += size
         if MASKED_BACKGROUNDS <= code <= MASKED_TWO_VALUES:
             _select(values[block], active[block], pair[1], out[pos : pos + slots // 8])
@@ -267,14 +270,13 @@ def pack_blocks(
         spans[block, 0] = pos
         for slot in range(slots):
             if code == ALL_VALUES or active[block, slot >> 3] & (1 << (slot & 7)):
-                for byte in range(stored_size):
-                    out[pos + byte] = stored[block, slot, byte]
+                _copy(stored[block, slot], 0, out, pos, stored_size)
                 pos += stored_size
         spans[block, 1] = pos
     return out[:pos], spans
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _select(values: np.ndarray, active: np.ndarray, second: np.ndarray, out: np.ndarray) -> None:
     """Sets the bit of each inactive slot that holds the second inactive value."""
     out[:] = 0

@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeVar, final
 
-from fieldcodec.coding import threads
+from fieldcodec import threads
 from fieldcodec.errors import FieldcodecError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-_THREADS = (
-    threads.VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"
-)  # fmt: skip
+_THREADS = (threads.VARIABLE, "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @final

@@ -280,11 +280,11 @@ def test_workers_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes of eight processors: four threads each, but what is set already stands."""
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    for name in ("FIELDCODEC_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("FIELDCODEC_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
     found: dict[str, str | None] = {}
     with Workers(5) as workers:
         workers.run(os.getenv, ["FIELDCODEC_THREADS", "OMP_NUM_THREADS"], found.__setitem__)
-        workers.run(os.getenv, ["NUMBA_NUM_THREADS", "NUMBA_NUM_THREADS", "HOME"], found.__setitem__)
-    assert [found[name] for name in ("FIELDCODEC_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")] == ["4", "3", "4"]
+        workers.run(os.getenv, ["MKL_NUM_THREADS", "MKL_NUM_THREADS", "HOME"], found.__setitem__)
+    assert [found[name] for name in ("FIELDCODEC_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")] == ["4", "3", "4"]
     assert "FIELDCODEC_THREADS" not in os.environ

@@ -7,8 +7,8 @@ import time
 import pytest
 from threadpoolctl import threadpool_info
 
-from fieldcodec.coding.threads import VARIABLE, available_threads, map_threads, one_thread_a_product
 from fieldcodec.errors import UsageError
+from fieldcodec.threads import VARIABLE, available_threads, map_threads, one_thread_a_product
 
 
 def _most_at_a_time(threads: int | None) -> int:

@@ -1,10 +1,10 @@
-"""Independent substreams on ordinary threads: kernels release the interpreter lock."""
+"""Independent jobs on ordinary threads: kernels and NumPy release the interpreter lock."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Lock, local
 from typing import Any, TypeVar, final
 
 from threadpoolctl import ThreadpoolController
@@ -71,13 +71,19 @@ def one_thread_a_product() -> Iterator[None]:
         _products.leave()
 
 
+_mine = local()  # .share: how many threads may work on a job of the thread that looks
+
+
 def map_threads(function: Callable[[_T], _R], jobs: Sequence[_T], threads: int | None) -> list[_R]:
     """`function` of every job, in order; `threads` None means as many as this process may use.
 
-    The result does not depend on the number of threads: jobs share nothing that they write.
+    The result does not depend on the number of threads: jobs share nothing that they write. A job that calls this
+    again shares its threads' part of the processors, so that there are never more at work than were asked for.
     """
     wanted = available_threads() if threads is None else threads
-    if min(wanted, len(jobs)) <= 1:
+    wanted = min(wanted, getattr(_mine, "share", wanted))
+    count = min(wanted, len(jobs))
+    if count <= 1:
         return [function(job) for job in jobs]
-    with ThreadPoolExecutor(min(wanted, len(jobs))) as pool:
+    with ThreadPoolExecutor(count, initializer=setattr, initargs=(_mine, "share", wanted // count)) as pool:
         return list(pool.map(function, jobs))
