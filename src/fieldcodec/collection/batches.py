@@ -1,7 +1,7 @@
 """What one training step sees of objects: their octrees, and samples of their fields."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -25,16 +25,24 @@ class Samples:
     share: float  # of the objects of a batch
     directions: Tensor | None = None  # [points, 3] float32, where colours depend on them
 
+    def to(self, device: torch.device | str) -> "Samples":
+        along = None if self.directions is None else self.directions.to(device)
+        return Samples(self.stencil.to(device), self.wanted.to(device), self.share, along)
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of some objects. Lists have an entry for each level from 1 on; None stands for no samples."""
+    """Samples of some objects, and the cells that these take their values from, with all ancestors: no others are made.
+
+    Lists have an entry for each level from 1 on; None stands for no samples.
+    """
 
     kept: list[Tensor]  # [cells] int64, see `Octree.kept`
-    asked: list[Tensor]  # [children] int64: the children whose occupancy is looked at, among all of the level
+    cells: list[Tensor]  # [cells] int64: the rows of the made cells in the whole octree
+    asked: list[Tensor]  # [children] int64: the children whose occupancy is looked at, among those of all made cells
     occupied: list[Tensor]  # [children] int64, 0 or 1: the truth
-    children: list[int]  # of each level, looked at or not
+    children: list[int]  # of each level, made or not
     distances: Samples | None
     colours: Samples | None  # of surfaces
     opacities: Samples | None
@@ -92,33 +100,73 @@ def make_batch(
         else:
             _draw_surface(asset, row, options, rng, distances, colours)
 
-    def samples(drawn: _Drawn) -> Samples | None:
-        if not drawn.rows:
-            return None
-        roots = np.repeat(drawn.rows, [len(some) for some in drawn.points])
-        stencil = _stencil(tree, roots, np.concatenate(drawn.points), options, rng, device)
-        wanted = torch.from_numpy(np.concatenate(drawn.wanted)).to(device)
-        along = torch.from_numpy(np.concatenate(drawn.directions)).to(device) if drawn.directions else None
-        return Samples(stencil, wanted, len(drawn.rows) / len(assets), along)
-
-    asked = [_some(len(mask) * 8, options.occupancy * len(assets), rng) for mask in tree.child_masks]
-    truth = [mask.ravel()[rows].astype(np.int64) for mask, rows in zip(tree.child_masks, asked, strict=True)]
-    pictures = tuple(
-        draw_rays(asset, own, row, tree, options.rays, 1 / len(assets), rng, device)
+    share = 1 / len(assets)
+    heads = [_sampled(drawn, tree, options, share, rng) for drawn in (distances, colours, opacities, radiance)]
+    pictures = [
+        draw_rays(asset, own, row, tree, options.rays, share, rng)
         for row, (asset, own) in enumerate(zip(assets, trees, strict=True))
         if options.rays and isinstance(asset, RadianceAsset) and asset.pictures is not None
-    )
+    ]
+    asked = [_some(mask.size, options.occupancy * len(assets), rng) for mask in tree.child_masks]
+    truth = [mask.ravel()[children].astype(np.int64) for mask, children in zip(tree.child_masks, asked, strict=True)]
+    needed = _needed(tree, [each.stencil for each in (*heads, *pictures) if each is not None], asked)
+    places = [_places(rows, count) for rows, count in zip(needed, tree.num_cells, strict=True)]
+    judged = [
+        8 * where[rows >> 3].astype(np.int64) + (rows & 7) for where, rows in zip(places[:-1], asked, strict=True)
+    ]
+
+    def there(arrays: Iterable[np.ndarray]) -> list[Tensor]:
+        return [torch.from_numpy(array).to(device) for array in arrays]
+
+    def said(samples: Samples | None) -> Samples | None:
+        return None if samples is None else replace(samples, stencil=_among(samples.stencil, places)).to(device)
+
     return Batch(
-        [torch.from_numpy(rows).to(device) for rows in tree.kept],
-        [torch.from_numpy(rows).to(device) for rows in asked],
-        [torch.from_numpy(rows).to(device) for rows in truth],
-        [len(mask) * 8 for mask in tree.child_masks],
-        samples(distances),
-        samples(colours),
-        samples(opacities),
-        samples(radiance),
-        pictures,
+        kept=there(tree.of_needed(needed).kept),
+        cells=there(needed[1:]),
+        asked=there(judged),
+        occupied=there(truth),
+        children=[len(mask) * 8 for mask in tree.child_masks],
+        distances=said(heads[0]),
+        colours=said(heads[1]),
+        opacities=said(heads[2]),
+        radiance=said(heads[3]),
+        pictures=tuple(replace(rays, stencil=_among(rays.stencil, places)).to(device) for rays in pictures),
     )
+
+
+def _sampled(
+    drawn: _Drawn, tree: Octree, options: BatchOptions, share: float, rng: np.random.Generator
+) -> Samples | None:
+    if not drawn.rows:
+        return None
+    roots = np.repeat(drawn.rows, [len(some) for some in drawn.points])
+    stencil = _stencil(tree, roots, np.concatenate(drawn.points), options, rng)
+    along = torch.from_numpy(np.concatenate(drawn.directions)) if drawn.directions else None
+    return Samples(stencil, torch.from_numpy(np.concatenate(drawn.wanted)), len(drawn.rows) * share, along)
+
+
+def _needed(tree: Octree, stencils: Sequence[Stencil], asked: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Of each level from 0 on, the cells that samples see, and those whose children's occupancy is looked at."""
+    looked = [*(children >> 3 for children in asked), np.zeros(0, np.int64)]
+    for stencil in stencils:
+        rows = stencil.rows.numpy()
+        looked[1:] = [np.concatenate([some, rows[:, level].ravel()]) for level, some in enumerate(looked[1:])]
+    return tree.needed(looked)
+
+
+def _places(rows: np.ndarray, count: int) -> np.ndarray:
+    """[count + 1] int32: where each of all cells stands among `rows`, -1 for those that do not; the last one is -1."""
+    found = np.full(count + 1, -1, np.int32)
+    found[rows] = np.arange(len(rows), dtype=np.int32)
+    return found
+
+
+def _among(stencil: Stencil, places: Sequence[np.ndarray]) -> Stencil:
+    """The same cells as rows among those that are needed; `places` are of all levels from 0 on."""
+    rows = stencil.rows.numpy()
+    found = [where[rows[:, level]] for level, where in enumerate(places[1:])]
+    return Stencil(torch.from_numpy(np.stack(found, axis=1)), stencil.places)
 
 
 def _draw_surface(
@@ -153,13 +201,12 @@ def _some(count: int, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _stencil(
-    tree: Octree, roots: np.ndarray, points: np.ndarray, options: BatchOptions, rng: np.random.Generator,
-    device: torch.device | str,
-) -> Stencil:  # fmt: skip
+    tree: Octree, roots: np.ndarray, points: np.ndarray, options: BatchOptions, rng: np.random.Generator
+) -> Stencil:
     stencil = Stencil.of(tree, roots, points)
     if options.level_dropout:
         hit = np.flatnonzero(rng.random(len(roots)) < options.level_dropout)
         last = np.full(len(roots), tree.lods)
         last[hit] = rng.integers(1, tree.lods + 1, len(hit))
         stencil.rows[torch.from_numpy(np.arange(tree.lods) >= last[:, None])] = -1
-    return Stencil(stencil.rows.to(device), stencil.places.to(device))
+    return stencil

@@ -31,11 +31,17 @@ class PictureRays:
     behind: Tensor  # [rays, 1] float32: brightness of what is behind the object
     share: float  # of the objects of a batch
 
+    def to(self, device: torch.device | str) -> "PictureRays":
+        """The same on a device."""
+        return PictureRays(
+            self.stencil.to(device), self.directions.to(device), self.distances.to(device), self.offsets.to(device),
+            self.step, self.wanted.to(device), self.behind.to(device), self.share,
+        )  # fmt: skip
+
 
 def draw_rays(
-    asset: RadianceAsset, tree: Octree, row: int, joined: Octree, count: int, share: float, rng: np.random.Generator,
-    device: torch.device | str,
-) -> PictureRays:  # fmt: skip
+    asset: RadianceAsset, tree: Octree, row: int, joined: Octree, count: int, share: float, rng: np.random.Generator
+) -> PictureRays:
     """Random pixels of an asset's pictures.
 
     Args:
@@ -52,13 +58,13 @@ def draw_rays(
     roots = np.full(len(points), row, np.int64)
     behind = rng.random((count, 1)) if pictures.brightness is None else np.full((count, 1), pictures.brightness)
     return PictureRays(
-        Stencil.of(joined, roots, points.float().numpy(), device),
-        along.float().to(device),
-        samples.distances.to(device),
-        samples.offsets.to(device),
+        Stencil.of(joined, roots, points.float().numpy()),
+        along.float(),
+        samples.distances,
+        samples.offsets,
         samples.step,
-        pictures.pixels.targets(chosen).to(device),
-        torch.from_numpy(behind.astype(np.float32)).to(device),
+        pictures.pixels.targets(chosen),
+        torch.from_numpy(behind.astype(np.float32)),
         share,
     )
 

@@ -246,12 +246,13 @@ class CollectionTraining:
     def _step_of_details(self) -> int:
         return latent_step_for(torch.cat(list(self.details)), _DETAIL_BITS)
 
-    def _added(self, numbers: Sequence[int]) -> tuple[int, Tensor] | None:
-        """What is added to the latents of some objects."""
-        if not self.details:
+    def _added(self, numbers: Sequence[int], batch: Batch) -> tuple[int, Tensor] | None:
+        """What is added to the latents of some objects, in the cells that a batch of these makes."""
+        level = self.settings.detail_level
+        if not self.details or level > len(batch.cells):
             return None
-        more = torch.cat([self.details[number] for number in numbers])
-        return self.settings.detail_level, round_latents(more, self._detail_step) if self._detail_step else more
+        more = torch.cat([self.details[number] for number in numbers]).index_select(0, batch.cells[level - 1])
+        return level, round_latents(more, self._detail_step) if self._detail_step else more
 
     def _probes(self) -> tuple[list[int], Batch]:
         """Some objects, and samples of them by which the harm of rounding is judged."""
@@ -264,7 +265,7 @@ class CollectionTraining:
     def _outputs(self, numbers: list[int], batch: Batch) -> Tensor:
         """What the network says of the probes, all in the scale of distances."""
         network = self.network
-        unfolded = network(self.latents[numbers], batch.kept, batch.asked, self._added(numbers))
+        unfolded = network(self.latents[numbers], batch.kept, batch.asked, self._added(numbers, batch))
         said = [_LOGIT_SCALE * (logits[:, 1] - logits[:, 0]) for logits in unfolded.occupancy]
         if batch.distances is not None:
             said.append(network.distance(network.fused(unfolded.latents, batch.distances.stencil)))
@@ -285,7 +286,7 @@ class CollectionTraining:
         if self._latent_step:
             latents = round_latents(latents, self._latent_step)
         with torch.autocast(self.device.type, torch.float16, enabled=self.settings.precision == "mixed"):
-            losses = losses_of(self.network, latents, batch, self._added(numbers))
+            losses = losses_of(self.network, latents, batch, self._added(numbers, batch))
         total = (losses * losses.new_tensor(self._weights)).sum() * share
         gradients = torch.autograd.grad(self._scaler.scale(total), self._fitted, allow_unused=True)
         return list(gradients), losses.detach().float().cpu() * share
@@ -311,7 +312,8 @@ class CollectionTraining:
         """As `Losses`."""
         s = self.settings
         return (
-            s.occupancy_weight, s.geometry_weight, s.colour_weight, s.density_weight, s.colour_weight, s.picture_weight
+            s.occupancy_weight, s.geometry_weight, s.colour_weight,
+            s.density_weight, s.radiance_weight, s.picture_weight,
         )  # fmt: skip
 
     def _total(self, losses: Losses) -> float:

@@ -82,7 +82,7 @@ class Octree:
             rows.append(flat.astype(np.int32).reshape(mask.shape))
         return tuple(rows)
 
-    @property
+    @cached_property
     def num_cells(self) -> tuple[int, ...]:
         """Occupied cells of each level from 0 on."""
         return self.roots, *(int(np.count_nonzero(mask)) for mask in self.child_masks)
@@ -103,6 +103,30 @@ class Octree:
     def cut(self, lods: int) -> "Octree":
         """The first levels alone; this one, with all that is known of it, where these are all of its levels."""
         return self if lods >= self.lods else Octree(self.roots, self.child_masks[:lods])
+
+    def needed(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Of each level from 0 on: [cells] int64, rising, the cells of `rows` and all their ancestors; all roots.
+
+        Args:
+            rows: of each level from 0 on, rows of cells in any order and number; negative ones count for nothing.
+        """
+        found, below = [], np.zeros(0, np.int64)
+        for level in range(self.lods, 0, -1):
+            used = np.zeros(self.num_cells[level], bool)
+            used[rows[level][rows[level] >= 0]] = True
+            used[below] = True
+            found.append(np.flatnonzero(used))
+            below = self.kept[level - 1][found[-1]] // CHILDREN
+        return np.arange(self.roots), *found[::-1]
+
+    def of_needed(self, needed: Sequence[np.ndarray]) -> "Octree":
+        """The octree of some cells alone, as `needed` gives them."""
+        masks = []
+        for mask, kept, above, here in zip(self.child_masks, self.kept, needed[:-1], needed[1:], strict=True):
+            alone = np.zeros(mask.size, bool)
+            alone[kept[here]] = True
+            masks.append(alone.reshape(mask.shape)[above])
+        return Octree(self.roots, tuple(masks))
 
     @cached_property
     def tables(self) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,11 @@ class Stencil:
     def of(octree: Octree, roots: np.ndarray, points: np.ndarray, device: torch.device | str = "cpu") -> "Stencil":
         """Args: roots [n], the object of each point; points [n, 3] in [-1, 1]^3."""
         rows, places = stencils(octree, roots, points)
-        return Stencil(torch.from_numpy(rows).to(device), torch.from_numpy(places).to(device))
+        return Stencil(torch.from_numpy(rows), torch.from_numpy(places)).to(device)
+
+    def to(self, device: torch.device | str) -> "Stencil":
+        """The same on a device."""
+        return Stencil(self.rows.to(device), self.places.to(device))
 
 
 def mix(

@@ -210,7 +210,7 @@ def test_rays_of_pictures_are_composited_as_the_renderer_does(item: RadianceItem
     seen = _with_pictures(asset)
     assert seen.pictures is not None
     tree = seen.octree(4)
-    rays = draw_rays(seen, tree, 0, tree, 1500, 1.0, np.random.default_rng(3), "cpu")
+    rays = draw_rays(seen, tree, 0, tree, 1500, 1.0, np.random.default_rng(3))
     assert len(rays.distances) == rays.offsets[-1] > 1500
     with torch.no_grad():
         loss = float(picture_loss(item.network, Unfolded(item.latents, []), rays))

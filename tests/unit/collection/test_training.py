@@ -31,7 +31,8 @@ from fieldcodec.collection.radiance_item import RadianceItem
 from fieldcodec.collection.settings import CollectionSettings
 from fieldcodec.collection.training import CollectionTraining
 from fieldcodec.errors import FormatError, UsageError
-from fieldcodec.nets.recursive import RecursiveField
+from fieldcodec.grid.octree import Octree
+from fieldcodec.nets.recursive import RecursiveField, new_latents
 
 SETTINGS = CollectionSettings(
     lods=3,
@@ -153,6 +154,28 @@ def test_a_batch_of_several_objects_has_the_mean_loss_of_each_alone() -> None:
     children = torch.tensor([float(sum(batch.children)) for batch in single])
     weighted = (torch.stack(parts)[:, 0] * children).sum() / children.sum()
     assert together[0] == pytest.approx(float(weighted), rel=1e-5)
+
+
+def test_a_batch_makes_the_cells_that_its_samples_see_and_no_others() -> None:
+    trees = [asset.octree(5) for asset in BALLS]
+    whole = Octree.joined(trees)
+    batch = make_batch(BALLS, trees, BatchOptions(40, occupancy=100), np.random.default_rng(0))
+    network = RecursiveField(replace(SETTINGS, lods=5).spec("none"))
+    latents = new_latents(3, network.spec.latent, 0)
+    everything = network(latents, [torch.from_numpy(rows) for rows in whole.kept])
+    some = network(latents, batch.kept, batch.asked)
+    assert batch.distances is not None
+    for level in range(5):
+        cells, children = batch.cells[level], batch.children[level]
+        torch.testing.assert_close(some.latents[level], everything.latents[level][cells])
+        seen = batch.distances.stencil.rows[:, level]
+        assert level < 4 or torch.equal(seen[seen >= 0].unique(), torch.arange(len(cells)))
+        above = torch.arange(3) if level == 0 else batch.cells[level - 1]
+        asked = 8 * above[batch.asked[level] // 8] + batch.asked[level] % 8
+        torch.testing.assert_close(some.occupancy[level], everything.occupancy[level][asked])
+        assert torch.equal(batch.occupied[level], torch.from_numpy(whole.child_masks[level].ravel())[asked].long())
+        assert children == 8 * whole.num_cells[level]
+    assert len(batch.cells[-1]) < 0.5 * whole.num_cells[-1]
 
 
 def test_dropped_levels_see_nothing_finer() -> None:

@@ -60,6 +60,20 @@ def test_several_objects_are_one_octree_and_come_apart_again() -> None:
     assert joined.cut(2).lods == 2
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
+def test_needed_cells_and_their_ancestors_are_an_octree(share: float) -> None:
+    rng = np.random.default_rng(3)
+    tree = Octree.joined([_random_tree(rng, 4) for _ in range(3)])
+    chosen = [rng.permutation(count)[: int(share * count)] for count in tree.num_cells]
+    needed = tree.needed([np.concatenate([rows, rows, [-1]]).astype(np.int32) for rows in chosen])
+    alone = tree.of_needed(needed)
+    assert alone.roots == tree.roots
+    for level in range(1, 5):
+        above = [tree.numbers[finer][chosen[finer]] >> 3 * (finer - level) for finer in range(level, 5)]
+        np.testing.assert_array_equal(tree.numbers[level][needed[level]], np.unique(np.concatenate(above)))
+        np.testing.assert_array_equal(alone.numbers[level], tree.numbers[level][needed[level]])
+
+
 def test_edges_halve() -> None:
     assert [cell_edge(level) for level in range(4)] == [2.0, 1.0, 0.5, 0.25]
 
