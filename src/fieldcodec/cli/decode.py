@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 import fieldcodec as fc
 from fieldcodec.cli.collections.decode import decode_objects
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.first_run import helped_by_others
+from fieldcodec.cli.first_run import OF_DECODING, helped_by_others
 from fieldcodec.cli.inputs import held_kind, refuse_options, require_file
 from fieldcodec.cli.options import parse_options
 from fieldcodec.cli.outputs import check_output, default_output
@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str]) -> Decode:
 
 
 def run(options: Decode) -> ExitCode:
-    with helped_by_others():
+    with helped_by_others(OF_DECODING):
         return _decode(options)
 
 

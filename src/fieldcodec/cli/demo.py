@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 import fieldcodec as fc
 from fieldcodec.cli.console import ProgressBars, say, to_json_text
-from fieldcodec.cli.first_run import helped_by_others
+from fieldcodec.cli.first_run import OF_ENCODING, helped_by_others
 from fieldcodec.cli.inputs import ConversionOptions, read_input
 from fieldcodec.cli.measure import encode_and_measure
 from fieldcodec.cli.options import parse_options
@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> Demo:
 
 
 def run(options: Demo) -> ExitCode:
-    with helped_by_others():
+    with helped_by_others(OF_ENCODING):
         return _run(options)
 
 

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from fieldcodec.cli.collections.choose import wants_collection
 from fieldcodec.cli.collections.encode import EncodeCollection, encode_objects, parse_collection
 from fieldcodec.cli.console import ProgressBars, result_json, say
-from fieldcodec.cli.first_run import helped_by_others
+from fieldcodec.cli.first_run import OF_ENCODING, helped_by_others
 from fieldcodec.cli.inputs import ConversionOptions, kind_of, read_input, select_grids, split_names, without_opaque
 from fieldcodec.cli.measure import encode_and_measure
 from fieldcodec.cli.options import parse_options, switches_of, take_values, value_of
@@ -97,7 +97,7 @@ def run(options: Encode | EncodeCollection) -> ExitCode:
     if options.output is None and len(options.inputs) > 1 and options.inputs[-1].suffix == ".fcodec":
         name = options.inputs[-1]
         raise UsageError(f"{name} stands among the inputs; the file to be written is named by --output {name}")
-    with helped_by_others():
+    with helped_by_others(OF_ENCODING):
         return _encode(options)
 
 

@@ -7,7 +7,7 @@ so they compile the coders, which are needed later. All keep what they compile o
 import gc
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,37 +17,37 @@ from fieldcodec.cli.console import say
 from fieldcodec.coding import coefficient_kernels
 from fieldcodec.coding.coefficients import decode_coefficients, encode_coefficients
 from fieldcodec.coding.masks import encode_leaf_masks
-from fieldcodec.coding.node_masks import decode_node_masks, encode_node_masks
 from fieldcodec.coding.palette import decode_slot_values, encode_slot_values
 from fieldcodec.coding.value_masks import encode_masks_given_values
 from fieldcodec.threads import available_threads
 
-_SIDE = 2  # leaves along each axis
 _GARBAGE = 100_000  # objects between two collections: the compiler makes many, hardly any of which are garbage
 
 
 @contextmanager
-def helped_by_others() -> Iterator[None]:
-    """In a `with` block other processes compile kernels where this machine has not done so yet."""
-    if not is_first_run() or available_threads() < 2:
+def helped_by_others(parts: Sequence[str]) -> Iterator[None]:
+    """In a `with` block other processes compile `parts`, in this order, where this machine has not done so yet."""
+    if not is_first_run():
         yield
         return
     say("fieldcodec: the first run compiles kernels for this machine; later ones begin at once")
     before = gc.get_threshold()
     gc.set_threshold(_GARBAGE, *before[1:])
-    parts = [[name] for name in PARTS] if available_threads() > len(PARTS) else [list(PARTS)]
+    helpers = min(available_threads() - 1, len(parts))
     quiet = subprocess.DEVNULL
-    helpers = [
-        subprocess.Popen([sys.executable, "-m", __name__, *names], stdin=quiet, stdout=quiet, stderr=quiet)
-        for names in parts
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, *parts[number::helpers]], stdin=quiet, stdout=quiet, stderr=quiet
+        )
+        for number in range(helpers)
     ]
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        for helper in helpers:
-            helper.terminate()
-            helper.wait()
+        for process in processes:
+            process.terminate()
+            process.wait()
 
 
 def is_first_run() -> bool:
@@ -67,26 +67,34 @@ def compile_coefficients() -> None:
 
 
 def compile_masks() -> None:
-    """What codes masks of leaves and nodes, and values of inactive voxels."""
-    origins = 8 * np.array(list(np.ndindex(_SIDE, _SIDE, _SIDE)), np.int32)
-    margins = np.random.default_rng(0).integers(-1000, 1000, (len(origins), 512)).astype(np.int16)
-    active = np.packbits(margins > 0, axis=-1, bitorder="little")
+    """What codes masks of leaves whose values are known."""
+    origins, margins, active = _leaves()
     encode_masks_given_values(active, origins, margins)
+
+
+def compile_leaves() -> None:
+    """What codes values of inactive voxels, and masks of leaves whose values are not known."""
+    origins, _, active = _leaves()
+    values = np.where(np.arange(np.unpackbits(active).sum()) % 3, np.float32(1), np.float32(-1))[:, None]
+    decode_slot_values(encode_slot_values(values, active, 3, origins), active, 3, origins, values.dtype, 1)
     encode_leaf_masks(active, origins)
-    number = np.unpackbits(active).sum()
-    values = np.where(np.arange(number) % 3, np.float32(1), np.float32(-1))[:, None]
-    coded = encode_slot_values(values, active, 3, origins)
-    decode_slot_values(coded, active, 3, origins, values.dtype, 1)
-    for log2 in (4, 5):
-        child = np.zeros((1, (1 << 3 * log2) // 8), np.uint8)
-        child[0, :64] = active[0]
-        nodes = np.zeros((1, 3), np.int32)
-        decode_node_masks(encode_node_masks(child, np.zeros_like(child), log2, nodes), log2, nodes)
 
 
-PARTS: dict[str, Callable[[], None]] = {"coefficients": compile_coefficients, "masks": compile_masks}
+def _leaves() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origins [8, 3], margins [8, 512] and packed masks [8, 64] of some leaves."""
+    origins = 8 * np.array(list(np.ndindex(2, 2, 2)), np.int32)
+    margins = np.random.default_rng(0).integers(-1000, 1000, (len(origins), 512)).astype(np.int16)
+    return origins, margins, np.packbits(margins > 0, axis=-1, bitorder="little")
+
+
+_COMPILE: dict[str, Callable[[], None]] = {
+    "masks": compile_masks, "coefficients": compile_coefficients, "leaves": compile_leaves
+}  # fmt: skip
+# What a command needs after other things, in the order in which it needs them.
+OF_ENCODING = ("masks", "coefficients", "leaves")
+OF_DECODING = ("masks", "leaves")  # coefficients come first
 
 if __name__ == "__main__":
     gc.disable()
     for name in sys.argv[1:]:
-        PARTS[name]()
+        _COMPILE[name]()

@@ -38,28 +38,30 @@ def _processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_run.subprocess, "Popen", _Helper)
 
 
-@pytest.mark.parametrize(("threads", "processes"), [("1", 0), ("2", 1), ("3", 2)])
+@pytest.mark.parametrize(("threads", "processes"), [("1", 0), ("2", 1), ("3", 2), ("9", 3)])
 def test_helpers_share_the_processors_and_end_with_the_command(
     threads: str, processes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(first_run, "is_first_run", lambda: True)
     monkeypatch.setenv(VARIABLE, threads)
     before = gc.get_threshold()
-    with pytest.raises(KeyError), first_run.helped_by_others():
-        first_run.PARTS["none"]()
-    assert [name for helper in STARTED for name in helper.command[3:]] == list(first_run.PARTS)[: 2 * processes]
+    with pytest.raises(KeyError), first_run.helped_by_others(first_run.OF_ENCODING):
+        first_run._COMPILE["none"]()
+    assert {name for helper in STARTED for name in helper.command[3:]} == set(
+        first_run.OF_ENCODING if processes else ()
+    )
     assert len(STARTED) == processes
     assert all(helper.ended == ["terminated", "waited for"] for helper in STARTED)
     assert gc.get_threshold() == before
-    assert ("first run" in capsys.readouterr().err) == bool(processes)
+    assert "first run" in capsys.readouterr().err
 
 
 def test_later_runs_have_no_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "4")
-    for compile_part in first_run.PARTS.values():
-        compile_part()
+    for name in {*first_run.OF_ENCODING, *first_run.OF_DECODING}:
+        first_run._COMPILE[name]()
     assert not first_run.is_first_run()
-    with first_run.helped_by_others():
+    with first_run.helped_by_others(first_run.OF_DECODING):
         assert not STARTED
 
 
