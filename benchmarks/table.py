@@ -14,6 +14,7 @@ from typing import Any
 
 from tables_of_access import access
 from tables_of_added import added
+from tables_of_first_run import first_run
 from tables_of_levels import levels
 from tables_of_networks import networks
 from tables_of_radiance import radiance
@@ -32,6 +33,8 @@ SEQUENCES = RESULTS / "sequences"
 SEQUENCES_BEGIN, SEQUENCES_END = "<!-- sequences:begin -->", "<!-- sequences:end -->"
 WARM_STARTS = RESULTS / "warm-start"
 WARM_STARTS_BEGIN, WARM_STARTS_END = "<!-- warm-start:begin -->", "<!-- warm-start:end -->"
+FIRST_RUN = RESULTS / "first-run"
+FIRST_RUN_BEGIN, FIRST_RUN_END = "<!-- first-run:begin -->", "<!-- first-run:end -->"
 ACCESS = RESULTS / "random-access"
 ACCESS_BEGIN, ACCESS_END = "<!-- access:begin -->", "<!-- access:end -->"
 LEVELS = RESULTS / "levels"
@@ -278,6 +281,7 @@ def pages(folder: Path = RESULTS) -> dict[Path, str]:
     found[page] = with_table(found[page], networks(load_curves(folder / CURVES.name)), (NETWORKS_BEGIN, NETWORKS_END))
     found[page] = with_table(found[page], sequences(folder / SEQUENCES.name), (SEQUENCES_BEGIN, SEQUENCES_END))
     found[page] = with_table(found[page], warm_starts(folder / WARM_STARTS.name), (WARM_STARTS_BEGIN, WARM_STARTS_END))
+    found[page] = with_table(found[page], first_run(folder / FIRST_RUN.name), (FIRST_RUN_BEGIN, FIRST_RUN_END))
     found[page] = with_table(found[page], access(folder / ACCESS.name), (ACCESS_BEGIN, ACCESS_END))
     found[page] = with_table(found[page], levels(folder / LEVELS.name), (LEVELS_BEGIN, LEVELS_END))
     found[page] = with_table(found[page], collections(folder / COLLECTIONS.name), (COLLECTIONS_BEGIN, COLLECTIONS_END))

@@ -18,7 +18,7 @@ import numpy as np
 
 from fieldcodec.jit import inlined, kernel, row_kernel
 
-_LEAST = 2048  # points that are worth a turn on a thread
+_LEAST = 8192  # points that are worth a turn on a thread
 # `nodes` begins with these numbers: how many roots there are, where upper and lower nodes begin, and the numbers of the
 # first tile of upper nodes, of the root, and of the background.
 ROOTS, UPPERS, LOWERS, FIRST_UPPER, FIRST_ROOT, BACKGROUND = range(6)

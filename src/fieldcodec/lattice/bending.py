@@ -8,7 +8,7 @@ import numpy as np
 
 from fieldcodec.jit import inlined, row_kernel
 
-_LEAST = 1 << 15  # nodes that are worth a turn on a thread
+_LEAST = 1 << 16  # nodes that are worth a turn on a thread
 
 
 @row_kernel(_LEAST)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldcodec.jit import inlined, kernel, row_kernel
 
-_LEAST = 128  # leaves that are worth a turn on a thread
+_LEAST = 1024  # leaves that are worth a turn on a thread
 
 
 @inlined(fastmath=True)

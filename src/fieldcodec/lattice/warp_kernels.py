@@ -291,7 +291,7 @@ def warp(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
             out[leaf, voxel] = min(max(value, -limit), limit)
 
 
-@row_kernel(128)
+@row_kernel(1024)
 def feet(first, last, numbers, gradients, slope, motion):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """motion[3, n, 512] = from every voxel with distance numbers[n, 512] to the nearest place of the surface.
 
@@ -319,7 +319,7 @@ def feet(first, last, numbers, gradients, slope, motion):  # type: ignore[no-unt
                 motion[0, leaf, voxel], motion[1, leaf, voxel], motion[2, leaf, voxel] = 0, 0, 0
 
 
-@row_kernel(128)
+@row_kernel(1024)
 def mend(first, last, numbers, motion, there, most, limit):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """numbers[n, 512] += what is `there`, where a foot [3, n, 512] is and finds less than `most`; within +-limit."""
     for leaf in range(first, last):
