@@ -62,15 +62,15 @@ def parse(arguments: Sequence[str]) -> Decode:
 
 
 def run(options: Decode) -> ExitCode:
-    with helped_by_others(OF_DECODING):
-        return _decode(options)
-
-
-def _decode(options: Decode) -> ExitCode:
     require_file(options.input)
     kind = held_kind(options.input)
     if kind == "collection":
         return decode_objects(options)
+    with helped_by_others(OF_DECODING):
+        return _decode(options, kind)
+
+
+def _decode(options: Decode, kind: str) -> ExitCode:
     objects = {"--item": options.item, "--format": options.format, "--resolution": options.resolution}
     refuse_options({**objects, "--points": options.points, "--lod": options.lod}, f"{options.input} holds no objects")
     if kind == "sequence":
