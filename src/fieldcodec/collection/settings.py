@@ -84,7 +84,7 @@ class CollectionSettings:
     colour_weight: float = 1.0
     """Of the error of the colours of surfaces (w_c)."""
     radiance_weight: float = 20.0
-    """Of the error of the colours of radiance fields (their w_c); 1 in the source, but 20 gives 0.7 dB more."""
+    """Of the error of the colours of radiance fields (their w_c); 1 in the source, but 20 gives better pictures."""
     density_weight: float = 10.0
     """Of the absolute error of the opacities of radiance fields (their w_g); 1 in the source."""
     picture_share: float = 0.0
