@@ -72,6 +72,7 @@ ROWS = {
     "four": Row(settings=_BASE),
     "four-large": Row(settings=replace(_BASE, latent=64, base_width=768, width=128)),
     "four-details-5": Row(settings=replace(_BASE, detail_level=5)),
+    "four-longer": Row(settings=replace(_BASE, detail_level=5, minutes=12)),
     "four-details": Row(settings=replace(_BASE, detail_level=6)),
     "four-huge": Row(settings=replace(_BASE, latent=64, base_width=512, width=96, detail_level=6)),
     "lego": Row(("lego",), settings=_BASE),
