@@ -24,7 +24,10 @@ _njit: Any = partial(numba.njit, nogil=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """For functions of a kernel's inner loop: called, each array among the arguments costs two atomic operations."""
+    """For functions of a kernel's inner loop: called, each array among the arguments costs two atomic operations.
+
+    All threads wait for these, since the count that they change is one for all.
+    """
     decorate = _njit(forceinline=True, **options)
     return decorate if function is None else decorate(function)
 
@@ -33,7 +36,7 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile `function` on its first call, with further `options` of numba; keep the machine code on disk if possible.
 
     The stored code of a kernel is not renewed when only a kernel that it calls has changed in another
-    file: after editing one, delete the `*.nbi` and `*.nbc` files of this folder's `__pycache__`.
+    file: after editing one, delete the `*.nbi` and `*.nbc` files of its folder's `__pycache__`.
     """
     if function is None:
         return lambda function: kernel(function, **options)

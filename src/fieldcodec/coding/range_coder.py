@@ -164,7 +164,7 @@ def is_finished(state, data):  # type: ignore[no-untyped-def]
 
 def finished(state: np.ndarray, buffer: np.ndarray) -> bytes:
     """End an encoder's stream and return its bytes."""
-    buffer = reserve(state, buffer, np.int64(0))
+    buffer = reserve(state, buffer, 0)
     return buffer[: finish(state, buffer)].tobytes()
 
 

@@ -113,7 +113,8 @@ class Octree:
         found, below = [], np.zeros(0, np.int64)
         for level in range(self.lods, 0, -1):
             used = np.zeros(self.num_cells[level], bool)
-            used[rows[level][rows[level] >= 0]] = True
+            here = rows[level]
+            used[here[here >= 0]] = True
             used[below] = True
             found.append(np.flatnonzero(used))
             below = self.kept[level - 1][found[-1]] // CHILDREN

@@ -26,8 +26,6 @@ HEADER = 6
 _FARTHEST = 2.0**31  # index coordinates beyond are outside any tree
 _MEMO = 12
 
-# For what stands in inner loops: called, each array among the arguments would be handed over field by field.
-
 
 @inlined
 def _popcount(word):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled

@@ -13,8 +13,6 @@ _REACH_SHIFT = 20
 _SIDE = 10  # of a leaf and one voxel around it
 _EDGES, _CORNERS = 12, 8
 
-# For small functions of a kernel's inner loop.
-
 
 @kernel
 def around_leaf(cells, table, leaf, rows):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled

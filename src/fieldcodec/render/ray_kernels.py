@@ -11,8 +11,6 @@ import numpy as np
 
 from fieldcodec.jit import inlined, kernel
 
-# Calls that are not inlined count references to every array of `tables`, which all threads then wait for.
-
 _MIXED = 3
 _GROUP_LOG2 = 5  # groups of 4^3 blocks can be passed over at once
 NUDGE = 1e-6  # voxels a ray goes on beyond the face of a block, so that it finds itself in the next one
